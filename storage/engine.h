@@ -1,0 +1,68 @@
+/*
+ * What an engine is, to the public API: one table of functions. storage/api.c (every storm_*
+ * function) checks arguments, finds the engine by the target's form, and calls through this table.
+ * An engine embeds struct storm_db as its first member, and likewise storm_iter and storm_snapshot.
+ * Contracts are those of storm/storm.h; arguments arrive checked for NULL, and the batch is never
+ * empty. An engine leaves a member NULL for what it cannot do; the caller then gets
+ * STORM_UNSUPPORTED.
+ */
+#ifndef STORM_ENGINE_H
+#define STORM_ENGINE_H
+
+#include "storm/storm.h"
+
+struct sdb_engine {
+    const char *name; /* for messages, such as "lsm" */
+
+    storm_status (*open)(const char *target, const struct storm_options *options, storm_db **db,
+                         struct storm_error *error);
+    storm_status (*close)(storm_db *db);
+    void (*last_error)(storm_db *db, char *text, size_t size);
+
+    storm_status (*write)(storm_db *db, storm_batch *batch,
+                          const struct storm_write_options *options, uint64_t *revision);
+    storm_status (*write_async)(storm_db *db, storm_batch *batch,
+                                const struct storm_write_options *options, storm_write_fn done,
+                                void *ctx, uint64_t *revision);
+    storm_status (*get)(storm_db *db, const storm_snapshot *snapshot, struct storm_slice key,
+                        struct storm_value *value);
+
+    storm_snapshot *(*snapshot_create)(storm_db *db);
+    void (*snapshot_release)(storm_snapshot *snapshot);
+
+    storm_status (*iter_create)(storm_db *db, const struct storm_iter_options *options,
+                                storm_iter **iter);
+    void (*iter_destroy)(storm_iter *iter);
+    void (*iter_first)(storm_iter *iter);
+    void (*iter_last)(storm_iter *iter);
+    void (*iter_seek)(storm_iter *iter, struct storm_slice key);
+    void (*iter_next)(storm_iter *iter);
+    void (*iter_prev)(storm_iter *iter);
+
+    storm_status (*flush)(storm_db *db, struct storm_flush_result *result);
+    storm_status (*stats)(storm_db *db, struct storm_stats *stats);
+};
+
+struct storm_db {
+    const struct sdb_engine *engine;
+};
+
+struct storm_snapshot {
+    storm_db *db;
+    uint64_t revision;
+};
+
+/* The current entry lives here so that reading it costs no call; the engine keeps it up to date. */
+struct storm_iter {
+    storm_db *db;
+    bool valid;
+    storm_status status;
+    struct storm_slice key;
+    struct storm_slice value; /* the caller's bytes, without the stored header */
+    struct storm_meta meta;
+    uint64_t revision;
+};
+
+extern const struct sdb_engine sdb_lsm_engine;
+
+#endif

@@ -1,0 +1,422 @@
+/*
+ * libstorm: an ordered, durable key-value store as a C library.
+ *
+ * Terms
+ *   key        1 to 65,535 bytes, any byte values, ordered as memcmp orders them, shorter first.
+ *   value      0 bytes to the store's limit (1 GiB at most); the engine never looks inside.
+ *   revision   one 64-bit counter for the whole store, below 2^53. Every committed write or batch
+ *              takes the next one; a key's revision is that of the last write to it.
+ *   batch      operations that take effect together, or not at all, under one revision.
+ *   snapshot   the store as it was at one revision, readable for as long as it is held.
+ *   memtable   the sorted writes that are still in memory (and in the log). Full ones are sealed.
+ *   SSTable    an immutable sorted file; a flush turns sealed memtables into one.
+ *   log        the write-ahead log; a commit is in it before it is in the memtable.
+ *
+ * What a successful write means is the caller's choice, per store or per write (enum storm_sync):
+ * STORM_SYNC_FULL returns after fdatasync, so the write survives power loss; STORM_SYNC_NONE returns
+ * when the operating system has it, so it survives the death of the process but not of the machine.
+ * A write becomes visible to readers only once it is as durable as its writer asked for.
+ *
+ * Threads: a storm_db may be used by any number of threads at once. One mutex guards the engine's
+ * mutable state (commit queue, revisions, choice of memtable, version list, background work);
+ * readers take a counted reference to an immutable view and search without it. Batches, values,
+ * iterators and snapshots belong to one thread at a time.
+ *
+ * Errors: every function that can fail returns a storm_status; output parameters are set to an empty
+ * value first, so they are safe to release after a failure. storm_last_error() has the sentence.
+ *
+ * Ownership: what a _create or _open function hands out is given back with the matching _destroy or
+ * _close. Slices passed in are borrowed until the call returns, unless a function says otherwise.
+ *
+ * Caveats
+ *   - A held snapshot, iterator or pinned value keeps old data alive: disk and memory grow while
+ *     writes go on. storm_stats says how old the oldest snapshot is.
+ *   - After a failed fsync the store turns read-only until it is opened again: the kernel may have
+ *     dropped the very pages that failed, so trying again could acknowledge what is lost.
+ *   - One process per directory, enforced by a lock file that the kernel releases with the process.
+ *   - Do not open a store on a network file system whose fdatasync or flock are not honest.
+ *   - After fork() the child must not use the parent's handles.
+ */
+#ifndef STORM_STORM_H
+#define STORM_STORM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define STORM_API        __attribute__((visibility("default")))
+#define STORM_MUST_CHECK __attribute__((warn_unused_result))
+#else
+#define STORM_API
+#define STORM_MUST_CHECK
+#endif
+
+/* 0 is success, below 0 an error, above 0 a success with something to add. */
+typedef int storm_status;
+enum {
+    STORM_PENDING = 1,     /* accepted; the callback will be called exactly once */
+    STORM_OK = 0,          /* done */
+    STORM_NOT_FOUND = -1,  /* no such key (or file) */
+    STORM_CONFLICT = -2,   /* a condition did not hold; nothing was written */
+    STORM_INVALID = -3,    /* an argument or option is out of its range */
+    STORM_TOO_LARGE = -4,  /* key, value or batch over its limit */
+    STORM_BUSY = -5,       /* over the write budget; try again after a moment */
+    STORM_NO_SPACE = -6,   /* disk full or quota used up; reads go on, writing resumes by itself */
+    STORM_IO = -7,         /* the operating system reported a failure */
+    STORM_CORRUPT = -8,    /* a checksum or a structure is wrong; other keys stay readable */
+    STORM_READ_ONLY = -9,  /* opened read-only, or turned read-only by an earlier failure */
+    STORM_LOCKED = -10,    /* another process (or handle) has the directory open */
+    STORM_NO_MEMORY = -11, /* an allocation failed; nothing was changed */
+    STORM_UNSUPPORTED = -12, /* this engine or this build cannot do that */
+    STORM_COMMIT_UNKNOWN =
+        -13,            /* the disk failed in the middle: the write may be there after reopening */
+    STORM_EXISTS = -14, /* already there where absence was demanded */
+    STORM_CLOSED = -15, /* the store is closing */
+    STORM_NEWER_FORMAT = -16, /* written by a newer release; this one leaves it untouched */
+    STORM_DENIED = -17,       /* permission denied by the operating system */
+};
+
+/* The status in a few lower-case words, such as "not found". Static; never NULL. */
+STORM_API const char *storm_status_text(storm_status status);
+
+/* The library's version, such as "1.2.0". Static. */
+STORM_API const char *storm_version(void);
+
+/* Bytes that somebody else owns. `data` may be NULL when `size` is 0. */
+struct storm_slice {
+    const uint8_t *data;
+    size_t size;
+};
+
+static inline struct storm_slice storm_bytes(const void *data, size_t size)
+{
+    return (struct storm_slice){(const uint8_t *)data, size};
+}
+
+static inline struct storm_slice storm_text(const char *text)
+{
+    return storm_bytes(text, strlen(text));
+}
+
+/* ---- Opening ---------------------------------------------------------------------------------- */
+
+enum storm_sync {
+    STORM_SYNC_DEFAULT = 0, /* in a write: what the store was opened with; in options: FULL */
+    STORM_SYNC_FULL,        /* acknowledged after fdatasync: survives power loss */
+    STORM_SYNC_INTERVAL,    /* as NONE, and the log is synced every sync_interval_ms */
+    STORM_SYNC_NONE,        /* acknowledged when the kernel has it: survives kill -9 */
+};
+
+enum storm_codec {
+    STORM_CODEC_NONE = 0,
+    STORM_CODEC_DEFLATE = 1,
+    STORM_CODEC_LZ4 = 2,
+    STORM_CODEC_ZSTD = 3
+};
+
+enum storm_log_level { STORM_LOG_ERROR, STORM_LOG_WARN, STORM_LOG_INFO, STORM_LOG_DEBUG };
+
+/*
+ * Fill with storm_options_init(), then change what you need. Everything is checked once, by
+ * storm_open(), which names the field and its range. Opening an existing store may change any of
+ * them: tables say for themselves how they were written.
+ */
+struct storm_options {
+    size_t memtable_bytes;     /* rotation size of one memtable; 64 KiB to 1 GiB, default 1 MiB */
+    size_t memtable_entries;   /* rotation by count as well; 0 (default) = by bytes only */
+    size_t write_buffer_bytes; /* all memtables together; 1 MiB to 16 GiB, default 64 MiB */
+    size_t cache_bytes;        /* block cache, uncompressed; 0 = none, default 64 MiB */
+    enum storm_sync sync;      /* default STORM_SYNC_FULL */
+    unsigned sync_interval_ms; /* for STORM_SYNC_INTERVAL: 1 to 60,000, default 100 */
+    enum storm_codec codec;    /* of new tables, default STORM_CODEC_DEFLATE */
+    int codec_level;           /* 0 (default) = the codec's own default */
+    size_t block_bytes;     /* uncompressed size of a table's block; 1 to 64 KiB, default 4 KiB */
+    double bloom_bits;      /* filter bits per key; 0 = no filter, 4 to 32, default 10.5 (0.8 %) */
+    size_t max_key_bytes;   /* 1 to 65,535, default 4,096 */
+    size_t max_value_bytes; /* up to 1 GiB, default 32 MiB */
+    size_t max_batch_bytes; /* keys and values of one batch; up to 1 GiB, default 64 MiB */
+    bool must_exist;        /* refuse (STORM_NOT_FOUND) to create a new store */
+    bool must_be_new;       /* refuse (STORM_EXISTS) to open an existing one */
+    bool read_only; /* no file is written, created or removed; no lock is taken for writing */
+
+    /* One line of log, without newline, for operators: starts, recoveries, flushes, compactions,
+     * failures; never one per write. May be called from any thread; must not call the store. */
+    void (*log)(void *ctx, enum storm_log_level level, const char *line);
+    void *log_ctx;
+};
+
+STORM_API void storm_options_init(struct storm_options *options);
+
+/* Where a failing storm_open() puts its sentence: what is wrong, where, what to do. */
+struct storm_error {
+    storm_status status;
+    char message[512];
+};
+
+typedef struct storm_db storm_db;
+
+/*
+ * Open a store, creating it when it is not there. `target` is a directory, or a URL of an engine
+ * this build has. Recovers what a crash left. On failure *db is NULL and *error (which may be
+ * NULL) says why. `options` may be NULL for the defaults.
+ */
+STORM_API STORM_MUST_CHECK storm_status storm_open(const char *target,
+                                                   const struct storm_options *options,
+                                                   storm_db **db, struct storm_error *error);
+
+/*
+ * Finish every pending commit, make the log durable, stop the threads, release the directory.
+ * No other call on `db` may be running or follow; iterators, snapshots and values must have been
+ * given back. The handle is gone afterwards even when an error is returned, which then says that
+ * acknowledged STORM_SYNC_NONE writes may not be on the disk yet.
+ */
+STORM_API storm_status storm_close(storm_db *db);
+
+/* Copy the newest recorded failure of this store into `text` (always terminated; empty if none). */
+STORM_API void storm_last_error(storm_db *db, char *text, size_t size);
+
+/* ---- Writing ---------------------------------------------------------------------------------- */
+
+/* What is stored beside a value. All zero is the common case and costs one byte. */
+struct storm_meta {
+    uint64_t expires_ms;     /* Unix time in ms from which the key reads as absent; 0 = never */
+    uint64_t modified_ms;    /* Unix time in ms the caller wants kept; 0 = none */
+    struct storm_slice type; /* content type, at most 127 bytes; empty = none */
+};
+
+enum storm_op_kind {
+    STORM_PUT,    /* store `value` and `meta` under `key` */
+    STORM_DELETE, /* remove `key`; not an error when absent, unless conditioned */
+    STORM_CHECK,  /* only the condition */
+};
+
+enum storm_condition {
+    STORM_ALWAYS = 0,
+    STORM_IF_ABSENT,     /* the key does not exist */
+    STORM_IF_PRESENT,    /* the key exists */
+    STORM_IF_MATCH,      /* the key exists at one of `revisions` */
+    STORM_IF_NONE_MATCH, /* the key is absent, or at none of `revisions` */
+};
+
+/* Conditions see the store just before the batch: not the batch's own other operations. */
+struct storm_op {
+    enum storm_op_kind kind;
+    enum storm_condition condition;
+    struct storm_slice key;
+    struct storm_slice value;
+    struct storm_meta meta;
+    const uint64_t *revisions; /* for IF_MATCH and IF_NONE_MATCH */
+    size_t revision_count;     /* at most 64 */
+    bool want_previous;        /* find out what was there before even without a condition */
+};
+
+/* What an operation met. Known for operations with a condition or `want_previous`. */
+struct storm_op_result {
+    bool holds;                 /* the condition held */
+    bool existed;               /* the key existed before */
+    uint64_t previous_revision; /* its revision then; 0 when it did not exist */
+};
+
+typedef struct storm_batch storm_batch;
+
+/* An empty batch; NULL when out of memory. A batch may be used again after storm_batch_clear(). */
+STORM_API storm_batch *storm_batch_create(void);
+STORM_API void storm_batch_destroy(storm_batch *batch);
+STORM_API void storm_batch_clear(storm_batch *batch);
+
+/*
+ * Add one operation. Everything is copied. The last operation on a key wins. STORM_INVALID for an
+ * empty key or an over-long type; STORM_TOO_LARGE beyond 1 GiB; the store's own limits are checked
+ * by storm_write().
+ */
+STORM_API STORM_MUST_CHECK storm_status storm_batch_add(storm_batch *batch,
+                                                        const struct storm_op *op);
+STORM_API STORM_MUST_CHECK storm_status storm_batch_put(storm_batch *batch, struct storm_slice key,
+                                                        struct storm_slice value);
+STORM_API STORM_MUST_CHECK storm_status storm_batch_delete(storm_batch *batch,
+                                                           struct storm_slice key);
+STORM_API size_t storm_batch_count(const storm_batch *batch);
+
+/* What operation `index` met, after the write is over. Zeroes where it was not asked for. */
+STORM_API struct storm_op_result storm_batch_result(const storm_batch *batch, size_t index);
+
+struct storm_write_options {
+    enum storm_sync sync; /* STORM_SYNC_DEFAULT = the store's */
+};
+
+/*
+ * Commit a batch. Blocks until it is as durable as asked and visible; *revision (may be NULL) is
+ * its revision. STORM_CONFLICT when any condition failed (storm_batch_result tells which), and
+ * then nothing is written. A batch of only checks commits nothing and reports the newest revision.
+ * Any error but STORM_COMMIT_UNKNOWN means that nothing happened.
+ */
+STORM_API STORM_MUST_CHECK storm_status storm_write(storm_db *db, storm_batch *batch,
+                                                    const struct storm_write_options *options,
+                                                    uint64_t *revision);
+
+/*
+ * The outcome of an asynchronous commit. Called on a thread of the store that other commits wait
+ * for: hand the news over and return; do not block and do not call the store.
+ */
+typedef void (*storm_write_fn)(void *ctx, storm_status status, uint64_t revision);
+
+/*
+ * The same without waiting for the disk. STORM_PENDING: `done` will be called exactly once, perhaps
+ * before this returns, and `batch` belongs to the store until then. Anything else is the outcome
+ * itself (*revision set as by storm_write) and `done` is never called: writes that need no sync
+ * usually end so. STORM_BUSY instead of blocking when the store is over its write budget.
+ */
+STORM_API STORM_MUST_CHECK storm_status storm_write_async(storm_db *db, storm_batch *batch,
+                                                          const struct storm_write_options *options,
+                                                          storm_write_fn done, void *ctx,
+                                                          uint64_t *revision);
+
+/* One operation without a batch of one's own. */
+STORM_API STORM_MUST_CHECK storm_status storm_put(storm_db *db, struct storm_slice key,
+                                                  struct storm_slice value);
+STORM_API STORM_MUST_CHECK storm_status storm_delete(storm_db *db, struct storm_slice key);
+
+/* ---- Reading ---------------------------------------------------------------------------------- */
+
+typedef struct storm_snapshot storm_snapshot;
+
+/* The store as it is now; NULL when out of memory. Release it before storm_close(). */
+STORM_API storm_snapshot *storm_snapshot_create(storm_db *db);
+STORM_API void storm_snapshot_release(storm_snapshot *snapshot);
+STORM_API uint64_t storm_snapshot_revision(const storm_snapshot *snapshot);
+
+/* A value and what is stored beside it. Pins memory of the store until storm_value_release(). */
+struct storm_value {
+    struct storm_slice bytes;
+    struct storm_meta meta;
+    uint64_t revision; /* of the write that put it there */
+    void *pin;         /* the store's own */
+    void (*unpin)(void *pin);
+};
+
+/* Read one key, at `snapshot` or (NULL) now. STORM_NOT_FOUND when absent, deleted or expired. */
+STORM_API STORM_MUST_CHECK storm_status storm_get(storm_db *db, const storm_snapshot *snapshot,
+                                                  struct storm_slice key,
+                                                  struct storm_value *value);
+
+/* Give the pinned memory back. Harmless on a value that storm_get did not fill, and twice. */
+static inline void storm_value_release(struct storm_value *value)
+{
+    if (value->unpin != NULL)
+        value->unpin(value->pin);
+    memset(value, 0, sizeof *value);
+}
+
+typedef struct storm_iter storm_iter;
+
+struct storm_iter_options {
+    const storm_snapshot *snapshot; /* NULL = the store as it is when the iterator is created */
+    struct storm_slice start;       /* first key to see (inclusive); empty = the first of all */
+    struct storm_slice end;         /* first key not to see (exclusive); empty = no bound */
+};
+
+/*
+ * An iterator over live keys in order, of one consistent state. It stands nowhere until it is
+ * moved. `options` may be NULL; its slices are copied. NULL *iter on failure.
+ */
+STORM_API STORM_MUST_CHECK storm_status storm_iter_create(storm_db *db,
+                                                          const struct storm_iter_options *options,
+                                                          storm_iter **iter);
+STORM_API void storm_iter_destroy(storm_iter *iter);
+
+STORM_API void storm_iter_first(storm_iter *iter);
+STORM_API void storm_iter_last(storm_iter *iter);
+/* To the first key >= `key` within the bounds. */
+STORM_API void storm_iter_seek(storm_iter *iter, struct storm_slice key);
+/* Forward and back; only on a valid iterator. */
+STORM_API void storm_iter_next(storm_iter *iter);
+STORM_API void storm_iter_prev(storm_iter *iter);
+
+/* Whether it stands on an entry. False at either end, and after an error (see the status). */
+STORM_API bool storm_iter_valid(const storm_iter *iter);
+STORM_API STORM_MUST_CHECK storm_status storm_iter_status(const storm_iter *iter);
+
+/* The entry it stands on; borrowed until the iterator moves. */
+STORM_API struct storm_slice storm_iter_key(const storm_iter *iter);
+STORM_API struct storm_slice storm_iter_value(const storm_iter *iter);
+STORM_API struct storm_meta storm_iter_meta(const storm_iter *iter);
+STORM_API uint64_t storm_iter_revision(const storm_iter *iter);
+
+/* ---- Maintenance ------------------------------------------------------------------------------ */
+
+struct storm_flush_result {
+    uint64_t entries; /* written to the new SSTable; 0 = there was nothing to flush */
+    uint64_t bytes;   /* of memtable that became free */
+    uint64_t duration_us;
+};
+
+/* Turn all that is in memory now into SSTables and wait until they are durable. */
+STORM_API STORM_MUST_CHECK storm_status storm_flush(storm_db *db,
+                                                    struct storm_flush_result *result);
+
+#define STORM_MAX_LEVELS 7
+
+/* A consistent set of numbers. Counters start at zero with each open; bytes are bytes. */
+struct storm_stats {
+    uint64_t revision; /* newest visible */
+    bool read_only;    /* opened so, or turned so: see storm_last_error */
+
+    uint64_t memtable_bytes; /* active and sealed */
+    uint64_t memtable_entries;
+    uint64_t memtable_limit_bytes; /* options.write_buffer_bytes */
+    uint64_t memtables_sealed;
+
+    uint64_t sstable_count;
+    uint64_t sstable_bytes;
+    uint64_t level_files[STORM_MAX_LEVELS];
+    uint64_t level_bytes[STORM_MAX_LEVELS];
+    uint64_t entries_estimate; /* live keys, counting shadowed versions too */
+
+    /* A filter is asked before a table is read. hits: it ruled the table out, so no block was
+     * read. passes: it said "maybe". false_positives: it passed and the key was not there. */
+    uint64_t bloom_hits;
+    uint64_t bloom_passes;
+    uint64_t bloom_false_positives;
+
+    uint64_t cache_bytes, cache_limit_bytes, cache_hits, cache_misses;
+
+    uint64_t log_bytes; /* live log */
+    uint64_t log_segments;
+    uint64_t log_syncs;
+    uint64_t log_last_sync_us;
+    uint64_t log_group_commits; /* commit groups; writes / groups is the group size */
+    uint64_t writes;            /* committed batches */
+
+    uint64_t flushes;
+    uint64_t flush_last_ms; /* Unix time in ms; 0 = none yet */
+    uint64_t flush_last_duration_us;
+    uint64_t bytes_written_user; /* keys and values committed */
+    uint64_t bytes_written_log;
+    uint64_t bytes_written_tables; /* by flush and compaction */
+
+    uint64_t compactions;
+    uint64_t compaction_pending_bytes;
+    bool compaction_running;
+
+    uint64_t write_waits; /* writes that waited for a flush */
+    uint64_t write_wait_us;
+    uint64_t snapshots;
+    uint64_t snapshot_oldest_ms; /* age of the oldest; 0 = none */
+    uint64_t errors;             /* failures recorded, see storm_last_error */
+    uint64_t corruptions;        /* of them checksum and structure errors */
+    uint64_t disk_free_bytes;
+};
+
+STORM_API STORM_MUST_CHECK storm_status storm_stats_read(storm_db *db, struct storm_stats *stats);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The memtable: the newest writes, sorted, in memory.
+ *
+ * One writer at a time inserts (the commit leader); any number of readers search and iterate
+ * meanwhile without a lock and without waiting. An entry is found by every reader that starts after
+ * its insert returned and synchronised with it (the engine publishes revisions with a release
+ * store); a reader that runs beside the insert sees it whole or not at all.
+ *
+ * Keys and values are copied into the memtable's arena and stay where they are until the last
+ * reference goes, so slices handed out live as long as the memtable.
+ */
+#ifndef SDB_LSM_MEM_MEMTABLE_H
+#define SDB_LSM_MEM_MEMTABLE_H
+
+#include "lsm/entry.h"
+
+struct sdb_memtable;
+
+/* A new one with one reference; NULL when out of memory. */
+struct sdb_memtable *sdb_memtable_create(void);
+struct sdb_memtable *sdb_memtable_ref(struct sdb_memtable *memtable);
+void sdb_memtable_unref(struct sdb_memtable *memtable); /* NULL is ignored */
+
+/*
+ * Insert one version. An entry with the same key and tag revision is replaced, kind and value (the
+ * last operation of a batch wins); that one must not be visible to readers yet.
+ * STORM_NO_MEMORY: nothing was inserted.
+ */
+storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_slice key,
+                                 uint64_t tag, struct storm_slice value);
+
+/*
+ * The newest version of `key` at or below `revision`: true and *tag, *value (kind in the tag, a
+ * delete has an empty value); false when the memtable has none.
+ */
+bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
+                      uint64_t revision, uint64_t *tag, struct storm_slice *value);
+
+/* Accounted bytes, allocator slack included; and entries (versions). Any thread. */
+size_t sdb_memtable_bytes(const struct sdb_memtable *memtable);
+size_t sdb_memtable_entries(const struct sdb_memtable *memtable);
+
+/* A source over it, holding a reference; NULL when out of memory. */
+struct sdb_source *sdb_memtable_source(struct sdb_memtable *memtable);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * The block cache: decoded blocks of all tables of one store, bounded in bytes.
+ *
+ * A block is reference counted: whoever holds it may read it after the cache has dropped it. Sharded
+ * by key; each shard is one small mutex, a hash table and a CLOCK hand: an entry enters at 0 and
+ * rises with each hit, so that one scan does not wipe what is used often.
+ * Threads: any.
+ */
+#ifndef SDB_LSM_TABLE_CACHE_H
+#define SDB_LSM_TABLE_CACHE_H
+
+#include <stdatomic.h>
+
+#include "storm/storm.h"
+
+/* One decoded block; `data` follows the header in the same allocation. */
+struct sdb_block {
+    _Atomic uint32_t refs;
+    uint32_t size;
+    uint8_t data[];
+};
+
+/* One reference, contents undefined; NULL when out of memory. */
+struct sdb_block *sdb_block_create(size_t size);
+void sdb_block_ref(struct sdb_block *block);
+void sdb_block_unref(struct sdb_block *block); /* NULL is ignored */
+
+struct sdb_cache;
+
+/* `capacity` in bytes of blocks and bookkeeping; 0 gives a cache that keeps nothing. NULL = no memory. */
+struct sdb_cache *sdb_cache_create(size_t capacity);
+void sdb_cache_destroy(struct sdb_cache *cache);
+
+/* A fresh id for a table: keys are (id, offset), ids are never used twice in one cache. */
+uint64_t sdb_cache_new_id(struct sdb_cache *cache);
+
+/* The block with a reference for the caller, or NULL. */
+struct sdb_block *sdb_cache_get(struct sdb_cache *cache, uint64_t id, uint64_t offset);
+
+/* Keep `block` (takes a reference of its own) if there is room or something colder to drop. If the
+ * key is there already, the block that is there stays. Never fails visibly. */
+void sdb_cache_put(struct sdb_cache *cache, uint64_t id, uint64_t offset, struct sdb_block *block);
+
+/* Drop all blocks of a table that is gone. */
+void sdb_cache_erase(struct sdb_cache *cache, uint64_t id);
+
+struct sdb_cache_stats {
+    uint64_t bytes, capacity, hits, misses;
+};
+void sdb_cache_stats(struct sdb_cache *cache, struct sdb_cache_stats *stats);
+
+#endif

@@ -1,0 +1,115 @@
+/*
+ * The write-ahead log: every committed batch, in order of revision, in numbered segment files.
+ *
+ * A segment is NNNNNNNNNN.log (file number, ten digits), preallocated, and begins with a header that names the store, its
+ * own number, the segment before it and where that one ended. Then come records, 8-byte aligned, one
+ * for each commit group:
+ *
+ *   crc32c | length | epoch | batches | first revision | durable offset | payload, zero-padded
+ *
+ * The checksum covers the segment number and the record's offset too, so a record that lies in the
+ * wrong place, or is left over from the file's earlier life, never verifies. The epoch grows with
+ * every open of the store and never falls within a segment: so a store that is opened again goes on
+ * in its last segment, and what a torn tail left behind it can not come back to life. The durable
+ * offset is the end of what the writer knew to be synced: a bad record below the durable offset of any later
+ * valid record, or in any segment but the last, is corruption; a bad record above is the torn tail of
+ * writes that were never acknowledged as durable, and is dropped.
+ *
+ * The payload is a run of batches; batch i has revision first + i:
+ *   u32 length of what follows | operations (opaque here)
+ *
+ * Threads: the writer is used by one thread at a time (the commit leader), except where noted.
+ */
+#ifndef SDB_LSM_WAL_WAL_H
+#define SDB_LSM_WAL_WAL_H
+
+#include "os/os.h"
+
+struct sdb_wal;
+
+struct sdb_wal_options {
+    struct sdb_os *os;
+    const char *dir;   /* copied */
+    uint64_t store_id; /* random, from the manifest: another store's segment is refused */
+    uint32_t epoch;    /* of this open; larger than any before */
+    uint64_t
+        segment_bytes; /* preallocated size, such as 64 MiB; a larger group gets a larger one */
+};
+
+/*
+ * Replay, then a writer that goes on after it.
+ *
+ * Reads every segment numbered `first_segment` or above, in order, and calls `each` for every batch
+ * (revision, encoded operations; borrowed for the call). A status other than STORM_OK from `each`
+ * ends the open with it. STORM_CORRUPT names file and offset for: a bad record that had been synced,
+ * a missing segment in the chain, a revision out of order, another store's segment. A torn tail is dropped: counted in
+ * *report, zeroed or overwritten later, never an error. A last segment whose header never became
+ * durable (torn or zero header) counts as absent. A newer format version is STORM_NEWER_FORMAT.
+ *
+ * On success what was replayed is durable (synced again, so that reading it may be believed), and
+ * *wal appends to the last segment, or, when there is none, to a new one numbered by next_number().
+ * `next_number` gives fresh store-wide file numbers, larger than any on disk.
+ */
+typedef storm_status (*sdb_wal_batch_fn)(void *ctx, uint64_t revision, struct storm_slice ops);
+
+struct sdb_wal_report {
+    uint64_t segments, batches, bytes;
+    uint64_t torn_bytes;    /* non-zero bytes dropped at the end; 0 = a clean end */
+    uint64_t last_revision; /* 0 = no batch */
+};
+
+storm_status sdb_wal_open(const struct sdb_wal_options *options, uint64_t first_segment,
+                          sdb_wal_batch_fn each, void *each_ctx, uint64_t (*next_number)(void *ctx),
+                          void *number_ctx, struct sdb_wal **wal, struct sdb_wal_report *report);
+
+/* The same reading for a read-only store: nothing is written, no writer made. */
+storm_status sdb_wal_replay(const struct sdb_wal_options *options, uint64_t first_segment,
+                            sdb_wal_batch_fn each, void *each_ctx, struct sdb_wal_report *report);
+
+/* Close the files. Does not sync. */
+void sdb_wal_close(struct sdb_wal *wal);
+
+/*
+ * Append one record with `count` batches of revisions first_revision, +1, ... Batches are written
+ * from where they lie. Rolls to a new segment when this one is full (the old one is synced first, so
+ * that only the last segment can have a torn tail).
+ * On failure nothing of the group will ever be replayed: the partial record is cut off (overwritten or the writer
+ * moved back before it); when even that fails, or a sync failed on the way, the wal is broken: sdb_wal_is_broken().
+ */
+storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
+                            const struct storm_slice *batches, size_t count);
+
+/* Hint: begin writing out what was appended, before work that overlaps with the disk's. */
+void sdb_wal_start_writeback(struct sdb_wal *wal);
+
+/* Make everything appended so far durable. A failure breaks the wal for good. */
+storm_status sdb_wal_sync(struct sdb_wal *wal);
+
+/* True after a failed sync or an append that could not be undone: only closing is left. Any thread. */
+bool sdb_wal_is_broken(const struct sdb_wal *wal);
+
+/* The number of the segment that the next append goes to (it may still roll: then a larger one). */
+uint64_t sdb_wal_segment(const struct sdb_wal *wal);
+
+/*
+ * Segments numbered below `first_needed` hold only flushed data: recycle (keep at most two spares,
+ * to be renamed to a new number when a segment is needed) or delete them. The manifest must already
+ * say durably that replay begins at `first_needed`. Any thread, beside the writer.
+ */
+void sdb_wal_release(struct sdb_wal *wal, uint64_t first_needed);
+
+/* Any thread. */
+struct sdb_wal_stats {
+    uint64_t bytes;    /* live records in live segments */
+    uint64_t segments; /* live segments */
+    uint64_t syncs, last_sync_us, appended_bytes;
+};
+void sdb_wal_stats(const struct sdb_wal *wal, struct sdb_wal_stats *stats);
+
+/* The file's name for a number: "0000000042.log". `name` has SDB_WAL_NAME bytes. */
+enum { SDB_WAL_NAME = 32 };
+void sdb_wal_name(char name[SDB_WAL_NAME], uint64_t number);
+/* Whether `name` is a segment's, and its number. */
+bool sdb_wal_parse_name(const char *name, uint64_t *number);
+
+#endif
