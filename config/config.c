@@ -175,17 +175,17 @@ static void apply_flags(struct storm_config *out, struct command_line *line)
 static void check_together(const struct storm_config *config, struct config_error *error)
 {
     static const unsigned highest[] = {
-        [CONFIG_TABLE_CODEC_NONE] = 22,
+        [CONFIG_TABLE_CODEC_NONE] = 0,
         [CONFIG_TABLE_CODEC_DEFLATE] = 9,
         [CONFIG_TABLE_CODEC_LZ4] = 12,
-        [CONFIG_TABLE_CODEC_ZSTD] = 22,
+        [CONFIG_TABLE_CODEC_ZSTD] = 19,
     };
     char origin[CONFIG_TEXT_MAX], codec[16];
 
     if (config->table_codec_level > highest[config->table_codec])
         config_fail(error,
-                    "%s: table.codec_level = %u is out of range: with table.codec = %s it "
-                    "takes 0 to %u",
+                    "%s: table.codec_level = %u is out of range: the highest with "
+                    "table.codec = %s is %u",
                     config_origin_text(config, CONFIG_table_codec_level, origin, sizeof(origin)),
                     (unsigned)config->table_codec_level,
                     config_value_text(config, CONFIG_table_codec, codec, sizeof(codec)),

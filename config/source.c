@@ -200,7 +200,7 @@ void config_load_file(struct storm_config *out, const char *path, const char *na
     char quoted[CONFIG_QUOTE_MAX];
     const char *fault = config_text_fault(path);
     char *text = NULL;
-    size_t size = 0, skip = 0;
+    size_t size = 0;
 
     if (fault != NULL) {
         config_fail(error, "%s: the name of the configuration file %s", named_by, fault);
@@ -214,17 +214,14 @@ void config_load_file(struct storm_config *out, const char *path, const char *na
                     config_quote(path, quoted), fault);
         goto out;
     }
-    /* Some editors put UTF-8's byte order mark at the start. */
-    if (size >= 3 && memcmp(text, "\xEF\xBB\xBF", 3) == 0)
-        skip = 3;
 #ifdef STORM_INI_MAX_LINE
     int max_line = ini_max_line;
 
     ini_max_line = LINE_MAX_BYTES;
-    parse_file(text + skip, size - skip, out, error);
+    parse_file(text, size, out, error);
     ini_max_line = max_line;
 #else
-    parse_file(text + skip, size - skip, out, error);
+    parse_file(text, size, out, error);
 #endif
 out:
     free(text);
