@@ -39,7 +39,7 @@ ensure_packages() {
         echo "    apt-get install ${missing[*]}" >&2
         return 1
     fi
-    echo "Installing: ${missing[*]}"
+    echo "Installing: ${missing[*]}" >&2
     as_root apt-get -qq update
     # Quiet, but for what went wrong.
     as_root env DEBIAN_FRONTEND=noninteractive \

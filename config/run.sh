@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # From a fresh clone to a running Storm DB: installs the Debian packages that are missing, builds a
 # release in build/release, and serves on http://127.0.0.1:8080 with the data in ./data of the
-# clone. Arguments go to stormd: ./config/run.sh --listen=0.0.0.0:8080 --wal.sync=interval
+# clone. It talks on standard error; the standard output is stormd's alone. Arguments go to stormd:
+#     ./config/run.sh --listen=0.0.0.0:8080 --wal.sync=interval
 set -euo pipefail
 
 here=$PWD
@@ -14,7 +15,7 @@ build=$top/build/release
 ensure_packages gcc libc6-dev make cmake pkg-config libmicrohttpd-dev libjansson-dev zlib1g-dev \
     liblz4-dev libzstd-dev libinih-dev
 
-echo "Building in build/release"
+echo "Building in build/release" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 if ! { cmake -S . -B "$build" -DCMAKE_BUILD_TYPE=Release -DSTORM_BUILD_TESTS=OFF &&
@@ -46,5 +47,5 @@ done
 
 # Paths in the arguments are relative to where the caller is.
 cd "$here"
-echo "Starting ${stormd#"$top"/}"
+echo "Starting ${stormd#"$top"/}" >&2
 exec "$stormd" "${default[@]}" "$@"
