@@ -37,26 +37,22 @@
 #undef CONFIG_WORD
 
 #define ZERO_OK 1
-#define OPTION(kind, field, name, fallback, low, high, flags, help)                                \
-    [CONFIG_##field] = {name,                                                                      \
-                        CONFIG_KIND_##kind,                                                        \
-                        offsetof(struct storm_config, field),                                      \
-                        fallback,                                                                  \
-                        UINT64_C(low),                                                             \
-                        UINT64_C(high),                                                            \
-                        (flags) != 0,                                                              \
-                        NULL,                                                                      \
-                        help},
-#define CHOICE(field, name, fallback, help)                                                        \
-    [CONFIG_##field] = {name,                                                                      \
-                        CONFIG_KIND_CHOICE,                                                        \
-                        offsetof(struct storm_config, field),                                      \
-                        fallback,                                                                  \
-                        0,                                                                         \
-                        0,                                                                         \
-                        false,                                                                     \
-                        field##_words,                                                             \
-                        help},
+#define OPTION(kind_, field, name_, fallback_, low_, high_, flags, help_)                          \
+    [CONFIG_##field] = {.name = (name_),                                                           \
+                        .kind = CONFIG_KIND_##kind_,                                               \
+                        .offset = offsetof(struct storm_config, field),                            \
+                        .fallback = (fallback_),                                                   \
+                        .low = UINT64_C(low_),                                                     \
+                        .high = UINT64_C(high_),                                                   \
+                        .zero_ok = (flags) != 0,                                                   \
+                        .help = (help_)},
+#define CHOICE(field, name_, fallback_, help_)                                                     \
+    [CONFIG_##field] = {.name = (name_),                                                           \
+                        .kind = CONFIG_KIND_CHOICE,                                                \
+                        .offset = offsetof(struct storm_config, field),                            \
+                        .fallback = (fallback_),                                                   \
+                        .words = field##_words,                                                    \
+                        .help = (help_)},
 const struct config_option config_options[CONFIG_OPTION_COUNT] = {
 #include "options.def"
 };
@@ -92,7 +88,7 @@ char *config_variable(enum config_id id, char text[CONFIG_VARIABLE_MAX])
 {
     snprintf(text, CONFIG_VARIABLE_MAX, "STORM_%s", config_options[id].name);
     for (char *c = text; *c != '\0'; c++)
-        *c = *c == '.' ? '_' : (char)toupper((unsigned char)*c);
+        *c = (char)(*c == '.' ? '_' : toupper((unsigned char)*c));
     return text;
 }
 
@@ -410,7 +406,7 @@ void config_set(struct storm_config *out, enum config_id id, const char *value,
     out->origins[id] = place->origin;
     if (fault == NULL)
         return;
-    if (option->words != NULL)
+    if (option->kind == CONFIG_KIND_CHOICE)
         near_word = config_suggest(value, option->words, word_count(option->words));
     config_fail(error, "%s: %s = \"%s\" %s: it takes %s%s", place->text, option->name,
                 config_quote(value, quoted), fault, config_allowed(id, allowed),

@@ -18,13 +18,13 @@ enum config_kind {
 
 struct config_option {
     const char *name;
-    enum config_kind kind;
     size_t offset; /* of its field in struct storm_config */
     const char *fallback;
     uint64_t low, high;
-    bool zero_ok;
     const char *const *words; /* of a CHOICE, ended by NULL; else NULL */
     const char *help;
+    enum config_kind kind;
+    bool zero_ok;
 };
 
 extern const struct config_option config_options[CONFIG_OPTION_COUNT];

@@ -32,7 +32,7 @@
 #include <string.h>
 
 /* No honest configuration is near this; /dev/zero and a data file given by mistake are over it. */
-#define FILE_MAX (1024 * 1024)
+#define FILE_MAX ((size_t)1024 * 1024)
 
 /* The longest line that libinih is asked for, where its build has a choice: the longest text value,
  * its name, and the "\r\n" and NUL that libinih counts in. */

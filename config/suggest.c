@@ -21,7 +21,7 @@ static char fold(char c)
 {
     if (c >= 'A' && c <= 'Z')
         return (char)(c - 'A' + 'a');
-    return c == '-' || c == '.' ? '_' : c;
+    return (char)(c == '-' || c == '.' ? '_' : c);
 }
 
 static unsigned least(unsigned a, unsigned b)
