@@ -79,6 +79,10 @@ void sdb_wal_close(struct sdb_wal *wal);
 storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
                             const struct storm_slice *batches, size_t count);
 
+/* Whether one batch of `size` bytes goes into the present segment, so that no sync and no new file
+ * stand between append and return. */
+bool sdb_wal_fits(const struct sdb_wal *wal, size_t size);
+
 /* Hint: begin writing out what was appended, before work that overlaps with the disk's. */
 void sdb_wal_start_writeback(struct sdb_wal *wal);
 

@@ -1,0 +1,39 @@
+/*
+ * Waiting with a time limit, on the monotonic clock. Other uses of mutexes and condition variables
+ * are plain pthreads.
+ */
+#ifndef SDB_OS_THREAD_H
+#define SDB_OS_THREAD_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <time.h>
+
+/* A condition variable for sdb_cond_wait_ns. Returns 0 or an errno value. */
+static inline int sdb_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    int error = pthread_condattr_init(&attributes);
+    if (error != 0)
+        return error;
+    error = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    if (error == 0)
+        error = pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
+    return error;
+}
+
+/* Wait at most `ns`; false when the time is over. `cond` was set up by sdb_cond_init. */
+static inline bool sdb_cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t ns)
+{
+    struct timespec until;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    uint64_t nanoseconds = (uint64_t)until.tv_nsec + ns;
+    until.tv_sec += (time_t)(nanoseconds / 1000000000);
+    until.tv_nsec = (long)(nanoseconds % 1000000000);
+    return pthread_cond_timedwait(cond, mu, &until) != ETIMEDOUT;
+}
+
+#endif
