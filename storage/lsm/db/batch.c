@@ -1,0 +1,211 @@
+/*
+ * Building batches, and reading encoded ones; the encoding is drawn in batch.h.
+ *
+ * A plain put costs its bytes and nothing else: only operations with a condition, or whose previous
+ * state is wanted, get a struct sdb_check. Nothing here touches a store, so nothing locks.
+ */
+#include "lsm/db/batch.h"
+
+#include <stdlib.h>
+
+#include "lsm/db/value.h"
+
+/* Beyond this a batch is refused at once; a store's own limits are lower. */
+#define BATCH_MAX     ((size_t)1 << 30)
+#define KEY_MAX       65535
+#define REVISIONS_MAX 64
+
+storm_batch *storm_batch_create(void)
+{
+    storm_batch *batch = calloc(1, sizeof *batch);
+    if (batch == NULL)
+        return NULL;
+    sdb_buffer_init(&batch->ops, BATCH_MAX + SDB_VALUE_HEADER_MAX + KEY_MAX + 64);
+    sdb_buffer_init(&batch->check_keys, BATCH_MAX);
+    sdb_buffer_init(&batch->check_revisions, BATCH_MAX);
+    return batch;
+}
+
+void storm_batch_destroy(storm_batch *batch)
+{
+    if (batch == NULL)
+        return;
+    sdb_buffer_fini(&batch->ops);
+    sdb_buffer_fini(&batch->check_keys);
+    sdb_buffer_fini(&batch->check_revisions);
+    free(batch->checks);
+    free(batch);
+}
+
+void storm_batch_clear(storm_batch *batch)
+{
+    sdb_buffer_clear(&batch->ops);
+    sdb_buffer_clear(&batch->check_keys);
+    sdb_buffer_clear(&batch->check_revisions);
+    batch->count = 0;
+    batch->writes = 0;
+    batch->largest_key = 0;
+    batch->largest_value = 0;
+    batch->check_count = 0;
+}
+
+size_t storm_batch_count(const storm_batch *batch)
+{
+    return batch->count;
+}
+
+static storm_status add_check(storm_batch *batch, const struct storm_op *op)
+{
+    if (batch->check_count == batch->check_room) {
+        size_t room = batch->check_room == 0 ? 4 : batch->check_room * 2;
+        struct sdb_check *checks = realloc(batch->checks, room * sizeof *checks);
+        if (checks == NULL)
+            return STORM_NO_MEMORY;
+        batch->checks = checks;
+        batch->check_room = room;
+    }
+    size_t key_at = batch->check_keys.size;
+    size_t revisions_at = batch->check_revisions.size / sizeof(uint64_t);
+    if (!sdb_buffer_add(&batch->check_keys, op->key.data, op->key.size))
+        return batch->check_keys.status;
+    if (!sdb_buffer_add(&batch->check_revisions, op->revisions,
+                        op->revision_count * sizeof(uint64_t))) {
+        batch->check_keys.size = key_at;
+        return batch->check_revisions.status;
+    }
+    batch->checks[batch->check_count++] = (struct sdb_check){
+        .index = batch->count,
+        .key_at = key_at,
+        .key_size = op->key.size,
+        .condition = op->condition,
+        .revisions_at = revisions_at,
+        .revision_count = op->revision_count,
+    };
+    return STORM_OK;
+}
+
+static storm_status encode(storm_batch *batch, const struct storm_op *op)
+{
+    struct sdb_buffer *ops = &batch->ops;
+    size_t start = ops->size;
+    sdb_buffer_add_u8(ops, op->kind == STORM_PUT ? SDB_KIND_PUT : SDB_KIND_DELETE);
+    sdb_buffer_add_prefixed(ops, op->key);
+    if (op->kind == STORM_PUT) {
+        uint8_t header[SDB_VALUE_HEADER_MAX];
+        size_t header_size = sdb_value_write_header(header, &op->meta);
+        sdb_buffer_add_varint(ops, header_size + op->value.size);
+        sdb_buffer_add(ops, header, header_size);
+        sdb_buffer_add(ops, op->value.data, op->value.size);
+    }
+    storm_status status = ops->status;
+    if (status != STORM_OK) {
+        /* The batch stays as it was before this operation and may be used on. */
+        ops->size = start;
+        ops->status = STORM_OK;
+    }
+    return status;
+}
+
+storm_status storm_batch_add(storm_batch *batch, const struct storm_op *op)
+{
+    if (op->key.size == 0 || op->meta.type.size > SDB_TYPE_MAX ||
+        op->revision_count > REVISIONS_MAX || op->kind > STORM_CHECK ||
+        op->condition > STORM_IF_NONE_MATCH)
+        return STORM_INVALID;
+    if (op->key.size > KEY_MAX || op->value.size > BATCH_MAX ||
+        batch->ops.size + op->value.size > BATCH_MAX)
+        return STORM_TOO_LARGE;
+
+    size_t checks = batch->check_count;
+    bool is_checked = op->condition != STORM_ALWAYS || op->want_previous || op->kind == STORM_CHECK;
+    if (is_checked) {
+        storm_status status = add_check(batch, op);
+        if (status != STORM_OK)
+            return status;
+    }
+    if (op->kind != STORM_CHECK) {
+        storm_status status = encode(batch, op);
+        if (status != STORM_OK) {
+            batch->check_count = checks;
+            return status;
+        }
+        batch->writes++;
+        if (op->value.size > batch->largest_value)
+            batch->largest_value = op->value.size;
+    }
+    if (op->key.size > batch->largest_key)
+        batch->largest_key = op->key.size;
+    batch->count++;
+    return STORM_OK;
+}
+
+storm_status storm_batch_put(storm_batch *batch, struct storm_slice key, struct storm_slice value)
+{
+    struct storm_op op = {.kind = STORM_PUT, .key = key, .value = value};
+    return storm_batch_add(batch, &op);
+}
+
+storm_status storm_batch_delete(storm_batch *batch, struct storm_slice key)
+{
+    struct storm_op op = {.kind = STORM_DELETE, .key = key};
+    return storm_batch_add(batch, &op);
+}
+
+struct storm_op_result storm_batch_result(const storm_batch *batch, size_t index)
+{
+    size_t low = 0;
+    size_t high = batch->check_count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (batch->checks[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low < batch->check_count && batch->checks[low].index == index)
+        return batch->checks[low].result;
+    return (struct storm_op_result){0};
+}
+
+bool sdb_check_holds(const storm_batch *batch, const struct sdb_check *check, bool exists,
+                     uint64_t revision)
+{
+    bool is_listed = false;
+    for (size_t i = 0; exists && i < check->revision_count; i++) {
+        uint64_t listed;
+        memcpy(&listed, batch->check_revisions.data + (check->revisions_at + i) * sizeof listed,
+               sizeof listed);
+        is_listed = is_listed || listed == revision;
+    }
+    switch (check->condition) {
+    case STORM_ALWAYS:
+        return true;
+    case STORM_IF_ABSENT:
+        return !exists;
+    case STORM_IF_PRESENT:
+        return exists;
+    case STORM_IF_MATCH:
+        return is_listed;
+    case STORM_IF_NONE_MATCH:
+        return !is_listed;
+    }
+    return false;
+}
+
+bool sdb_batch_next(struct sdb_cursor *cursor, struct sdb_batch_op *op)
+{
+    struct storm_slice kind;
+    if (sdb_cursor_left(cursor) == 0 || !sdb_read_bytes(cursor, 1, &kind))
+        return false;
+    op->value = (struct storm_slice){NULL, 0};
+    bool is_sound = sdb_read_prefixed(cursor, &op->key) && op->key.size != 0 &&
+                    op->key.size <= KEY_MAX && kind.data[0] <= SDB_KIND_PUT;
+    if (is_sound && kind.data[0] == SDB_KIND_PUT)
+        is_sound = sdb_read_prefixed(cursor, &op->value) && op->value.size != 0;
+    if (!is_sound) {
+        cursor->at = NULL;
+        return false;
+    }
+    op->kind = (enum sdb_kind)kind.data[0];
+    return true;
+}

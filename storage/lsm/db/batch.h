@@ -1,0 +1,90 @@
+/*
+ * A batch as the engine sees it: the operations encoded once, as they go to the log and from there
+ * to the memtable, and beside them what is known only to the commit: conditions and their outcome.
+ *
+ *   operation: kind u8 | key length varint | key | [value length varint | stored value]
+ *
+ * The value part belongs to puts. Checks are not encoded; they live in `checks` only.
+ */
+#ifndef SDB_LSM_DB_BATCH_H
+#define SDB_LSM_DB_BATCH_H
+
+#include <pthread.h>
+
+#include "lsm/entry.h"
+#include "util/buffer.h"
+#include "util/coding.h"
+
+struct sdb_view;
+
+/* One operation that has a condition, or whose previous state is wanted. */
+struct sdb_check {
+    size_t index;  /* of the operation in the batch */
+    size_t key_at; /* into batch->check_keys */
+    size_t key_size;
+    enum storm_condition condition;
+    size_t revisions_at; /* into batch->check_revisions, as u64 */
+    size_t revision_count;
+
+    /* Read before the commit turn, at batch->commit.read_revision. */
+    bool prior_exists;
+    uint64_t prior_revision;
+    uint64_t prior_expires_ms;
+
+    struct storm_op_result result;
+};
+
+enum sdb_commit_state { SDB_COMMIT_IDLE, SDB_COMMIT_QUEUED, SDB_COMMIT_DONE };
+
+/* A batch's place in the commit queue (commit.c). All of it is guarded by the db's mutex while queued. */
+struct sdb_commit {
+    struct sdb_commit *next;
+    storm_batch *batch; /* NULL: a request to seal the memtable (flush) */
+    bool needs_sync;
+    storm_write_fn done; /* NULL: a thread waits on `wake` */
+    void *done_ctx;
+    pthread_cond_t *wake;
+    enum sdb_commit_state state;
+    bool must_retry; /* what was read for the checks is too old; read again and queue again */
+    storm_status status;
+    uint64_t revision;
+    struct sdb_view
+        *read_view; /* pins the memtables the checks were read from; NULL without checks */
+    uint64_t read_revision;
+};
+
+struct storm_batch {
+    struct sdb_buffer ops;
+    size_t count;  /* operations added, checks included */
+    size_t writes; /* of them encoded in ops */
+    size_t largest_key;
+    size_t largest_value; /* the caller's bytes */
+    struct sdb_check *checks;
+    size_t check_count;
+    size_t check_room;
+    struct sdb_buffer check_keys;
+    struct sdb_buffer check_revisions;
+    struct sdb_commit commit;
+};
+
+static inline struct storm_slice sdb_check_key(const storm_batch *batch,
+                                               const struct sdb_check *check)
+{
+    return storm_bytes(batch->check_keys.data + check->key_at, check->key_size);
+}
+
+/* Whether the condition holds for a key in this state. */
+bool sdb_check_holds(const storm_batch *batch, const struct sdb_check *check, bool exists,
+                     uint64_t revision);
+
+/* One encoded operation. */
+struct sdb_batch_op {
+    enum sdb_kind kind;
+    struct storm_slice key;
+    struct storm_slice value; /* stored form, with its header */
+};
+
+/* The next operation of an encoded run. False at the end (cursor empty) or when malformed (at NULL). */
+bool sdb_batch_next(struct sdb_cursor *cursor, struct sdb_batch_op *op);
+
+#endif
