@@ -1,0 +1,310 @@
+/*
+ * The public API: checks arguments, chooses the engine by the form of the target, calls through its
+ * table. No state of its own.
+ */
+#include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "engine.h"
+
+#define KIB ((size_t)1 << 10)
+#define MIB ((size_t)1 << 20)
+#define GIB ((size_t)1 << 30)
+
+const char *storm_version(void)
+{
+    return STORM_VERSION;
+}
+
+void storm_options_init(struct storm_options *options)
+{
+    *options = (struct storm_options){
+        .memtable_bytes = 1 * MIB,
+        .write_buffer_bytes = 64 * MIB,
+        .cache_bytes = 64 * MIB,
+        .sync = STORM_SYNC_FULL,
+        .sync_interval_ms = 100,
+        .codec = STORM_CODEC_DEFLATE,
+        .block_bytes = 4 * KIB,
+        .bloom_bits = 10.5,
+        .max_key_bytes = 4 * KIB,
+        .max_value_bytes = 32 * MIB,
+        .max_batch_bytes = 64 * MIB,
+    };
+}
+
+/* ---- Checking options ---- */
+
+static storm_status refuse(struct storm_error *error, storm_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+static storm_status refuse(struct storm_error *error, storm_status status, const char *format, ...)
+{
+    if (error != NULL) {
+        va_list arguments;
+        va_start(arguments, format);
+        error->status = status;
+        vsnprintf(error->message, sizeof error->message, format, arguments);
+        va_end(arguments);
+    }
+    return status;
+}
+
+static storm_status check_sizes(const struct storm_options *options, struct storm_error *error)
+{
+    const struct {
+        const char *name;
+        size_t value, low, high;
+    } sizes[] = {
+        {"memtable_bytes", options->memtable_bytes, 64 * KIB, GIB},
+        {"write_buffer_bytes", options->write_buffer_bytes, MIB, 16 * GIB},
+        {"block_bytes", options->block_bytes, KIB, 64 * KIB},
+        {"max_key_bytes", options->max_key_bytes, 1, 65535},
+        {"max_value_bytes", options->max_value_bytes, 1, GIB},
+        {"max_batch_bytes", options->max_batch_bytes, 1, GIB},
+        {"sync_interval_ms", options->sync_interval_ms, 1, 60000},
+    };
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        if (sizes[i].value < sizes[i].low || sizes[i].value > sizes[i].high)
+            return refuse(error, STORM_INVALID, "%s is %zu; it takes %zu to %zu", sizes[i].name,
+                          sizes[i].value, sizes[i].low, sizes[i].high);
+    }
+    if (options->write_buffer_bytes < options->memtable_bytes)
+        return refuse(error, STORM_INVALID,
+                      "write_buffer_bytes is %zu; it takes at least memtable_bytes, which is %zu",
+                      options->write_buffer_bytes, options->memtable_bytes);
+    return STORM_OK;
+}
+
+static storm_status check_options(const struct storm_options *options, struct storm_error *error)
+{
+    storm_status status = check_sizes(options, error);
+    if (status != STORM_OK)
+        return status;
+    if (options->sync < STORM_SYNC_FULL || options->sync > STORM_SYNC_NONE)
+        return refuse(error, STORM_INVALID,
+                      "sync is %d; it takes STORM_SYNC_FULL, STORM_SYNC_INTERVAL or "
+                      "STORM_SYNC_NONE",
+                      (int)options->sync);
+    if (options->codec > STORM_CODEC_ZSTD)
+        return refuse(error, STORM_INVALID, "codec is %d; it takes none, deflate, lz4 or zstd",
+                      (int)options->codec);
+    if (options->codec_level < 0 || options->codec_level > 22)
+        return refuse(error, STORM_INVALID, "codec_level is %d; it takes 0 to 22",
+                      options->codec_level);
+    bool is_filter_sane = options->bloom_bits >= 4.0 && options->bloom_bits <= 32.0;
+    if (options->bloom_bits != 0.0 && !is_filter_sane)
+        return refuse(error, STORM_INVALID, "bloom_bits is %g; it takes 0 or 4 to 32",
+                      options->bloom_bits);
+    if (options->must_exist && options->must_be_new)
+        return refuse(error, STORM_INVALID, "must_exist and must_be_new exclude each other");
+    return STORM_OK;
+}
+
+/* "scheme://": a letter, then letters and digits, then "://". */
+static bool is_url(const char *target)
+{
+    size_t i = 0;
+    while (isalnum((unsigned char)target[i]))
+        i++;
+    return i != 0 && isalpha((unsigned char)target[0]) && strncmp(target + i, "://", 3) == 0;
+}
+
+storm_status storm_open(const char *target, const struct storm_options *options, storm_db **db,
+                        struct storm_error *error)
+{
+    struct storm_options defaults;
+    *db = NULL;
+    if (error != NULL)
+        *error = (struct storm_error){0};
+    if (target == NULL || target[0] == '\0')
+        return refuse(error, STORM_INVALID, "the target is empty; it takes a directory");
+    if (is_url(target))
+        return refuse(error, STORM_UNSUPPORTED,
+                      "this build has no engine for %s; it takes a directory", target);
+    if (options == NULL) {
+        storm_options_init(&defaults);
+        options = &defaults;
+    }
+    storm_status status = check_options(options, error);
+    if (status != STORM_OK)
+        return status;
+    return sdb_lsm_engine.open(target, options, db, error);
+}
+
+storm_status storm_close(storm_db *db)
+{
+    return db == NULL ? STORM_OK : db->engine->close(db);
+}
+
+void storm_last_error(storm_db *db, char *text, size_t size)
+{
+    db->engine->last_error(db, text, size);
+}
+
+/* ---- Writing ---- */
+
+static storm_status check_batch(const storm_batch *batch)
+{
+    return batch == NULL || storm_batch_count(batch) == 0 ? STORM_INVALID : STORM_OK;
+}
+
+storm_status storm_write(storm_db *db, storm_batch *batch,
+                         const struct storm_write_options *options, uint64_t *revision)
+{
+    if (revision != NULL)
+        *revision = 0;
+    storm_status status = check_batch(batch);
+    return status != STORM_OK ? status : db->engine->write(db, batch, options, revision);
+}
+
+storm_status storm_write_async(storm_db *db, storm_batch *batch,
+                               const struct storm_write_options *options, storm_write_fn done,
+                               void *ctx, uint64_t *revision)
+{
+    if (revision != NULL)
+        *revision = 0;
+    storm_status status = check_batch(batch);
+    if (status == STORM_OK && done == NULL)
+        status = STORM_INVALID;
+    return status != STORM_OK ? status
+                              : db->engine->write_async(db, batch, options, done, ctx, revision);
+}
+
+static storm_status write_one(storm_db *db, const struct storm_op *op)
+{
+    storm_batch *batch = storm_batch_create();
+    if (batch == NULL)
+        return STORM_NO_MEMORY;
+    storm_status status = storm_batch_add(batch, op);
+    if (status == STORM_OK)
+        status = storm_write(db, batch, NULL, NULL);
+    storm_batch_destroy(batch);
+    return status;
+}
+
+storm_status storm_put(storm_db *db, struct storm_slice key, struct storm_slice value)
+{
+    return write_one(db, &(struct storm_op){.kind = STORM_PUT, .key = key, .value = value});
+}
+
+storm_status storm_delete(storm_db *db, struct storm_slice key)
+{
+    return write_one(db, &(struct storm_op){.kind = STORM_DELETE, .key = key});
+}
+
+/* ---- Reading ---- */
+
+storm_snapshot *storm_snapshot_create(storm_db *db)
+{
+    return db->engine->snapshot_create == NULL ? NULL : db->engine->snapshot_create(db);
+}
+
+void storm_snapshot_release(storm_snapshot *snapshot)
+{
+    if (snapshot != NULL)
+        snapshot->db->engine->snapshot_release(snapshot);
+}
+
+uint64_t storm_snapshot_revision(const storm_snapshot *snapshot)
+{
+    return snapshot->revision;
+}
+
+storm_status storm_get(storm_db *db, const storm_snapshot *snapshot, struct storm_slice key,
+                       struct storm_value *value)
+{
+    *value = (struct storm_value){0};
+    if (key.size == 0)
+        return STORM_INVALID;
+    return db->engine->get(db, snapshot, key, value);
+}
+
+storm_status storm_iter_create(storm_db *db, const struct storm_iter_options *options,
+                               storm_iter **iter)
+{
+    static const struct storm_iter_options everything;
+    *iter = NULL;
+    return db->engine->iter_create(db, options == NULL ? &everything : options, iter);
+}
+
+void storm_iter_destroy(storm_iter *iter)
+{
+    if (iter != NULL)
+        iter->db->engine->iter_destroy(iter);
+}
+
+void storm_iter_first(storm_iter *iter)
+{
+    iter->db->engine->iter_first(iter);
+}
+
+void storm_iter_last(storm_iter *iter)
+{
+    iter->db->engine->iter_last(iter);
+}
+
+void storm_iter_seek(storm_iter *iter, struct storm_slice key)
+{
+    iter->db->engine->iter_seek(iter, key);
+}
+
+void storm_iter_next(storm_iter *iter)
+{
+    if (iter->valid)
+        iter->db->engine->iter_next(iter);
+}
+
+void storm_iter_prev(storm_iter *iter)
+{
+    if (iter->valid)
+        iter->db->engine->iter_prev(iter);
+}
+
+bool storm_iter_valid(const storm_iter *iter)
+{
+    return iter->valid;
+}
+
+storm_status storm_iter_status(const storm_iter *iter)
+{
+    return iter->status;
+}
+
+struct storm_slice storm_iter_key(const storm_iter *iter)
+{
+    return iter->key;
+}
+
+struct storm_slice storm_iter_value(const storm_iter *iter)
+{
+    return iter->value;
+}
+
+struct storm_meta storm_iter_meta(const storm_iter *iter)
+{
+    return iter->meta;
+}
+
+uint64_t storm_iter_revision(const storm_iter *iter)
+{
+    return iter->revision;
+}
+
+/* ---- Maintenance ---- */
+
+storm_status storm_flush(storm_db *db, struct storm_flush_result *result)
+{
+    struct storm_flush_result unused;
+    if (result == NULL)
+        result = &unused;
+    *result = (struct storm_flush_result){0};
+    return db->engine->flush == NULL ? STORM_UNSUPPORTED : db->engine->flush(db, result);
+}
+
+storm_status storm_stats_read(storm_db *db, struct storm_stats *stats)
+{
+    *stats = (struct storm_stats){0};
+    return db->engine->stats(db, stats);
+}

@@ -1,0 +1,218 @@
+/*
+ * Conditions on writes: optimistic reads before the turn, a memory-only decision at the turn.
+ *
+ * Before it queues, a writer looks its keys up like any reader (this may read the disk) and remembers
+ * `read_revision`, the revision visible before it took its view. At the turn the leader only asks
+ * the memtables whether a key has a version newer than that. This is complete as long as the
+ * memtable that was active in the writer's view is still there: everything that view could not
+ * see was written into that memtable or a later one. If it has been flushed away meanwhile (the
+ * writer was away for a whole flush), the check is not decided: must_retry, and the writer reads again.
+ *
+ * Members of one group have not reached the memtable yet when later members are decided, so what
+ * they did to keys stands in the overlay: a hash table by key, filled only when a group with more
+ * than one member has checks in it.
+ */
+#include <stdlib.h>
+
+#include "lsm/db/db.h"
+#include "lsm/db/value.h"
+#include "util/hash.h"
+
+/* ---- The overlay ---- */
+
+struct overlay_slot {
+    uint64_t hash; /* 0 = free */
+    struct storm_slice key;
+    uint64_t tag;
+    struct storm_slice value;
+};
+
+struct sdb_overlay {
+    struct overlay_slot *slots;
+    size_t mask; /* slots - 1 */
+    size_t used;
+};
+
+struct sdb_overlay *sdb_overlay_create(void)
+{
+    enum { FIRST_SLOTS = 256 };
+    struct sdb_overlay *overlay = malloc(sizeof *overlay);
+    if (overlay == NULL)
+        return NULL;
+    overlay->slots = calloc(FIRST_SLOTS, sizeof(struct overlay_slot));
+    overlay->mask = FIRST_SLOTS - 1;
+    overlay->used = 0;
+    if (overlay->slots == NULL) {
+        free(overlay);
+        return NULL;
+    }
+    return overlay;
+}
+
+void sdb_overlay_destroy(struct sdb_overlay *overlay)
+{
+    if (overlay == NULL)
+        return;
+    free(overlay->slots);
+    free(overlay);
+}
+
+void sdb_overlay_clear(struct sdb_overlay *overlay)
+{
+    if (overlay->used != 0)
+        memset(overlay->slots, 0, (overlay->mask + 1) * sizeof(struct overlay_slot));
+    overlay->used = 0;
+}
+
+static struct overlay_slot *find_slot(struct overlay_slot *slots, size_t mask, uint64_t hash,
+                                      struct storm_slice key)
+{
+    size_t i = (size_t)hash & mask;
+    while (slots[i].hash != 0 && (slots[i].hash != hash || sdb_key_compare(slots[i].key, key) != 0))
+        i = (i + 1) & mask;
+    return &slots[i];
+}
+
+static uint64_t overlay_hash(struct storm_slice key)
+{
+    return sdb_hash64(key.data, key.size, 0) | 1;
+}
+
+static bool overlay_grow(struct sdb_overlay *overlay)
+{
+    size_t count = (overlay->mask + 1) * 2;
+    struct overlay_slot *slots = calloc(count, sizeof *slots);
+    if (slots == NULL)
+        return false;
+    for (size_t i = 0; i <= overlay->mask; i++) {
+        const struct overlay_slot *old = &overlay->slots[i];
+        if (old->hash != 0)
+            *find_slot(slots, count - 1, old->hash, old->key) = *old;
+    }
+    free(overlay->slots);
+    overlay->slots = slots;
+    overlay->mask = count - 1;
+    return true;
+}
+
+storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *batch,
+                             uint64_t revision)
+{
+    struct sdb_cursor cursor = sdb_cursor(sdb_buffer_slice(&batch->ops));
+    struct sdb_batch_op op;
+    while (sdb_batch_next(&cursor, &op)) {
+        if (overlay->used * 2 > overlay->mask && !overlay_grow(overlay))
+            return STORM_NO_MEMORY;
+        uint64_t hash = overlay_hash(op.key);
+        struct overlay_slot *slot = find_slot(overlay->slots, overlay->mask, hash, op.key);
+        overlay->used += slot->hash == 0;
+        *slot = (struct overlay_slot){hash, op.key, sdb_tag(revision, op.kind), op.value};
+    }
+    return STORM_OK;
+}
+
+/* ---- Before the turn ---- */
+
+storm_status sdb_checks_read(struct sdb_lsm *db, storm_batch *batch)
+{
+    if (batch->check_count == 0)
+        return STORM_OK;
+    struct sdb_commit *commit = &batch->commit;
+    /* First the revision, then the view: see the story above. */
+    commit->read_revision = atomic_load_explicit(&db->visible, memory_order_acquire);
+    commit->read_view = sdb_view_acquire(db);
+    uint64_t revision = atomic_load_explicit(&db->visible, memory_order_acquire);
+    for (size_t i = 0; i < batch->check_count; i++) {
+        struct sdb_check *check = &batch->checks[i];
+        struct sdb_found found;
+        storm_status status =
+            sdb_lookup(db, commit->read_view, sdb_check_key(batch, check), revision, &found);
+        if (status != STORM_OK && status != STORM_NOT_FOUND) {
+            sdb_checks_release(batch);
+            return status;
+        }
+        check->prior_exists = status == STORM_OK && sdb_tag_kind(found.tag) == SDB_KIND_PUT;
+        check->prior_revision = check->prior_exists ? sdb_tag_revision(found.tag) : 0;
+        check->prior_expires_ms = check->prior_exists ? sdb_value_expires_ms(found.value) : 0;
+        sdb_block_unref(found.block);
+    }
+    return STORM_OK;
+}
+
+void sdb_checks_release(storm_batch *batch)
+{
+    sdb_view_release(batch->commit.read_view);
+    batch->commit.read_view = NULL;
+}
+
+/* ---- At the turn ---- */
+
+static bool still_in_memory(const struct sdb_view *view, const struct sdb_memtable *memtable)
+{
+    if (view->active == memtable)
+        return true;
+    for (size_t i = 0; i < view->sealed_count; i++) {
+        if (view->sealed[i] == memtable)
+            return true;
+    }
+    return false;
+}
+
+/* The newest version of `key` in the view's memtables. */
+static bool newest_in_memory(const struct sdb_view *view, struct storm_slice key, uint64_t *tag,
+                             struct storm_slice *value)
+{
+    if (sdb_memtable_get(view->active, key, SDB_MAX_REVISION, tag, value))
+        return true;
+    for (size_t i = 0; i < view->sealed_count; i++) {
+        if (sdb_memtable_get(view->sealed[i], key, SDB_MAX_REVISION, tag, value))
+            return true;
+    }
+    return false;
+}
+
+static void set_state(struct sdb_check *check, uint64_t tag, struct storm_slice value)
+{
+    check->prior_exists = sdb_tag_kind(tag) == SDB_KIND_PUT;
+    check->prior_revision = check->prior_exists ? sdb_tag_revision(tag) : 0;
+    check->prior_expires_ms = check->prior_exists ? sdb_value_expires_ms(value) : 0;
+}
+
+storm_status sdb_checks_decide(struct sdb_lsm *db, const struct sdb_view *view,
+                               const struct sdb_overlay *overlay, storm_batch *batch,
+                               uint64_t now_ms)
+{
+    struct sdb_commit *commit = &batch->commit;
+    storm_status status = STORM_OK;
+    (void)db;
+    if (batch->check_count == 0)
+        return STORM_OK;
+    if (!still_in_memory(view, commit->read_view->active)) {
+        commit->must_retry = true;
+        return STORM_CONFLICT;
+    }
+    for (size_t i = 0; i < batch->check_count; i++) {
+        struct sdb_check *check = &batch->checks[i];
+        struct storm_slice key = sdb_check_key(batch, check);
+        struct storm_slice value;
+        uint64_t tag;
+        const struct overlay_slot *slot =
+            overlay->used == 0 ? NULL
+                               : find_slot(overlay->slots, overlay->mask, overlay_hash(key), key);
+        if (slot != NULL && slot->hash != 0)
+            set_state(check, slot->tag, slot->value);
+        else if (newest_in_memory(view, key, &tag, &value) &&
+                 sdb_tag_revision(tag) > commit->read_revision)
+            set_state(check, tag, value);
+        bool is_expired = check->prior_expires_ms != 0 && check->prior_expires_ms <= now_ms;
+        bool exists = check->prior_exists && !is_expired;
+        check->result = (struct storm_op_result){
+            .holds = sdb_check_holds(batch, check, exists, check->prior_revision),
+            .existed = exists,
+            .previous_revision = exists ? check->prior_revision : 0,
+        };
+        if (!check->result.holds)
+            status = STORM_CONFLICT;
+    }
+    return status;
+}

@@ -1,0 +1,236 @@
+/*
+ * One open store of the embedded engine, and who may touch what.
+ *
+ * Locks, in the order in which they are taken (never one to the left while holding one to the right):
+ *
+ *   manifest_mu > mu > view_mu, garbage.mu, errors.mu, a cache shard
+ *
+ *   mu           guards the engine's mutable state: the commit queue, the choice of active memtable, the sealed
+ *                list, the current version, snapshots, background scheduling. It is never held across a
+ *                read, a write, an fsync or compression.
+ *   manifest_mu  serialises manifest edits and with them new versions; held across their I/O.
+ *   view_mu      guards the pointer to the current view for as long as a reader takes to count itself in.
+ *
+ * The write turn (`turn_taken`, under mu) belongs to one thread at a time: the leader of a commit
+ * group. Only its holder touches the log's writer, inserts into the active memtable, assigns
+ * revisions or seals the memtable, and it does so without holding mu.
+ *
+ * Readers: take a view (counted reference to memtables and version), then load `visible`, then
+ * search without any lock. In that order: what the view lacks is newer than the view, and what a
+ * flush dropped as shadowed was shadowed by something at or below `visible`.
+ */
+#ifndef SDB_LSM_DB_DB_H
+#define SDB_LSM_DB_DB_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "engine.h"
+#include "lsm/db/batch.h"
+#include "lsm/db/manifest.h"
+#include "lsm/db/version.h"
+#include "lsm/mem/memtable.h"
+#include "lsm/wal/wal.h"
+
+enum {
+    /* A read looks into each sealed memtable, so there are few; past them the active one grows. */
+    SDB_SEALED_MAX = 8,
+    /* Members of one commit group; beyond it the next group takes over. */
+    SDB_GROUP_MAX = 1024,
+};
+
+/* A memtable and where in the log its first record is. */
+struct sdb_mem {
+    struct sdb_memtable *table;
+    uint64_t first_segment; /* 0 = nothing logged for it yet */
+    uint64_t max_revision;
+};
+
+/* What a reader searches. Immutable but for the count. */
+struct sdb_view {
+    _Atomic uint32_t refs;
+    struct sdb_memtable *active;
+    size_t sealed_count;
+    struct sdb_memtable *sealed[SDB_SEALED_MAX]; /* newest first */
+    struct sdb_version *version;
+};
+
+struct sdb_snapshot {
+    struct storm_snapshot base;
+    uint64_t created_ns;
+    struct sdb_snapshot *prev; /* mu: ring, oldest revision first */
+    struct sdb_snapshot *next;
+};
+
+struct sdb_overlay;
+
+struct sdb_lsm {
+    struct storm_db base;
+
+    /* const after open */
+    struct sdb_os *os;
+    struct sdb_os own_os;
+    struct sdb_errors own_errors;
+    char *dir;
+    struct storm_options options;
+    struct sdb_cache *cache;
+    struct sdb_file *lock;
+    struct sdb_wal *wal; /* its writer: write turn; its statistics: anyone */
+    pthread_t commit_thread, flush_thread;
+    bool has_commit_thread, has_flush_thread;
+
+    _Atomic uint64_t visible; /* newest revision that readers may see; stored with release by
+                                         the turn's holder, loaded with acquire by readers */
+    _Atomic bool is_broken;   /* set under mu, never cleared: no more commits or flushes */
+    struct sdb_garbage garbage;
+
+    pthread_mutex_t view_mu;
+    struct sdb_view *view; /* view_mu; replaced only while mu is held too */
+
+    pthread_mutex_t manifest_mu;
+    struct sdb_manifest *manifest; /* manifest_mu */
+
+    pthread_mutex_t mu;
+    /* All below: mu, unless said otherwise. */
+    bool is_closing;
+    struct sdb_mem active;
+    struct sdb_mem sealed[SDB_SEALED_MAX]; /* oldest first */
+    size_t sealed_count;
+    struct sdb_version *version;
+    uint64_t next_file;
+    struct sdb_snapshot snapshots; /* ring's head */
+    uint64_t snapshot_count;
+
+    /* The commit queue. */
+    struct sdb_commit *head, *tail;
+    size_t queued;
+    bool turn_taken;
+    struct sdb_commit *retry; /* asynchronous members whose checks must be read again */
+    pthread_cond_t
+        commit_cond; /* wakes the commit thread: an asynchronous head, a retry, closing */
+    pthread_cond_t window_cond; /* wakes a leader in its re-join window: enough have queued */
+    size_t window_wanted;       /* 0 = no leader waits */
+    pthread_cond_t room_cond;   /* wakes writers that wait for memory: a flush ended */
+    size_t last_group;          /* members of the last group that synced */
+    uint64_t sync_ns;           /* moving average of fdatasync */
+    uint64_t unsynced_since_ns; /* 0 = the log has nothing unsynced (interval mode) */
+    bool sync_goes_first;       /* an interval's sync is due: nobody leads before it */
+
+    /* Write turn. */
+    uint64_t last_revision; /* newest assigned */
+    struct sdb_overlay *overlay;
+    struct storm_slice group_ops[SDB_GROUP_MAX];
+    struct sdb_commit *group[SDB_GROUP_MAX];
+
+    /* Flush. */
+    pthread_cond_t flush_cond;     /* wakes the flush thread: something sealed, closing */
+    pthread_cond_t flushed_cond;   /* wakes storm_flush: a flush ended, well or not */
+    uint64_t seals, seals_flushed; /* memtables sealed; of them flushed */
+    uint64_t flush_failures;       /* attempts that failed */
+    storm_status flush_status;     /* of the last attempt */
+
+    /* Counters. */
+    uint64_t writes, groups, user_bytes;
+    uint64_t waits, wait_us;
+    uint64_t flushes, flush_last_ms, flush_last_us, flush_entries, flush_freed_bytes, table_bytes;
+    _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */
+};
+
+static inline struct sdb_lsm *sdb_lsm(storm_db *db)
+{
+    return (struct sdb_lsm *)db;
+}
+
+/* ---- open.c ---- */
+
+/* sdb_lsm_engine.open on a given os (NULL = the real one), which is borrowed until close. */
+storm_status sdb_lsm_open_on(struct sdb_os *os, const char *dir,
+                             const struct storm_options *options, storm_db **db,
+                             struct storm_error *error);
+storm_status sdb_lsm_close(storm_db *db);
+
+/* A fresh file number; takes mu. `ctx` is the struct sdb_lsm. */
+uint64_t sdb_lsm_next_file(void *ctx);
+
+/* ---- view.c ---- */
+
+struct sdb_view *sdb_view_acquire(struct sdb_lsm *db);
+void sdb_view_release(struct sdb_view *view); /* NULL is ignored */
+/* Room for a view, to be filled by install; NULL when out of memory. */
+struct sdb_view *sdb_view_alloc(void);
+/* Fill `view` from active, sealed and version, and make it the current one. mu is held. */
+void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view);
+
+/* ---- commit.c ---- */
+
+storm_status sdb_lsm_write(storm_db *db, storm_batch *batch,
+                           const struct storm_write_options *options, uint64_t *revision);
+storm_status sdb_lsm_write_async(storm_db *db, storm_batch *batch,
+                                 const struct storm_write_options *options, storm_write_fn done,
+                                 void *ctx, uint64_t *revision);
+/* Queue up to have the active memtable sealed, and wait until it is (at once when it is empty). */
+storm_status sdb_commit_seal(struct sdb_lsm *db);
+/* The thread that leads groups which begin with an asynchronous write, and syncs by interval. */
+void *sdb_commit_thread(void *db);
+/* No more commits: the reason is recorded already. mu is held. */
+void sdb_lsm_break(struct sdb_lsm *db);
+
+/* ---- check.c: conditions ---- */
+
+/* Read what the batch's checks need to know, before the turn. Takes a view into commit->read_view. */
+storm_status sdb_checks_read(struct sdb_lsm *db, storm_batch *batch);
+void sdb_checks_release(storm_batch *batch);
+/*
+ * Decide the batch's checks at the turn: STORM_OK or STORM_CONFLICT, results filled; must_retry is
+ * set in the commit when what was read is too old to decide by memory alone.
+ */
+storm_status sdb_checks_decide(struct sdb_lsm *db, const struct sdb_view *view,
+                               const struct sdb_overlay *overlay, storm_batch *batch,
+                               uint64_t now_ms);
+/* What earlier members of the same group did to keys. */
+struct sdb_overlay *sdb_overlay_create(void);
+void sdb_overlay_destroy(struct sdb_overlay *overlay);
+void sdb_overlay_clear(struct sdb_overlay *overlay);
+storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *batch,
+                             uint64_t revision);
+
+/* ---- read.c ---- */
+
+/* A version found by a lookup, pinned by one of the two. */
+struct sdb_found {
+    uint64_t tag;
+    struct storm_slice value;
+    struct sdb_block *block;
+    struct sdb_memtable *memtable; /* borrowed from the view */
+};
+
+/* The newest version of `key` at or below `revision` in the view, deletes included. */
+storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
+                        uint64_t revision, struct sdb_found *found);
+storm_status sdb_lsm_get(storm_db *db, const storm_snapshot *snapshot, struct storm_slice key,
+                         struct storm_value *value);
+
+/* ---- iter.c, snapshot.c, flush.c, stats.c ---- */
+
+storm_status sdb_lsm_iter_create(storm_db *db, const struct storm_iter_options *options,
+                                 storm_iter **iter);
+void sdb_lsm_iter_destroy(storm_iter *iter);
+void sdb_lsm_iter_first(storm_iter *iter);
+void sdb_lsm_iter_last(storm_iter *iter);
+void sdb_lsm_iter_seek(storm_iter *iter, struct storm_slice key);
+void sdb_lsm_iter_next(storm_iter *iter);
+void sdb_lsm_iter_prev(storm_iter *iter);
+
+storm_snapshot *sdb_lsm_snapshot_create(storm_db *db);
+void sdb_lsm_snapshot_release(storm_snapshot *snapshot);
+/* Copy the revisions of all snapshots, ascending, into fresh memory. mu is held by the caller. */
+storm_status sdb_snapshots_list(struct sdb_lsm *db, uint64_t **revisions, size_t *count);
+
+storm_status sdb_lsm_flush(storm_db *db, struct storm_flush_result *result);
+void *sdb_flush_thread(void *db);
+/* Remove the files of tables that no version holds any more. */
+void sdb_garbage_collect(struct sdb_lsm *db);
+
+storm_status sdb_lsm_stats(storm_db *db, struct storm_stats *stats);
+
+#endif

@@ -1,0 +1,34 @@
+/* The embedded engine's table of functions. */
+#include "lsm/db/db.h"
+
+static storm_status lsm_open(const char *target, const struct storm_options *options, storm_db **db,
+                             struct storm_error *error)
+{
+    return sdb_lsm_open_on(NULL, target, options, db, error);
+}
+
+static void lsm_last_error(storm_db *db, char *text, size_t size)
+{
+    sdb_errors_newest(sdb_lsm(db)->os->errors, text, size);
+}
+
+const struct sdb_engine sdb_lsm_engine = {
+    .name = "lsm",
+    .open = lsm_open,
+    .close = sdb_lsm_close,
+    .last_error = lsm_last_error,
+    .write = sdb_lsm_write,
+    .write_async = sdb_lsm_write_async,
+    .get = sdb_lsm_get,
+    .snapshot_create = sdb_lsm_snapshot_create,
+    .snapshot_release = sdb_lsm_snapshot_release,
+    .iter_create = sdb_lsm_iter_create,
+    .iter_destroy = sdb_lsm_iter_destroy,
+    .iter_first = sdb_lsm_iter_first,
+    .iter_last = sdb_lsm_iter_last,
+    .iter_seek = sdb_lsm_iter_seek,
+    .iter_next = sdb_lsm_iter_next,
+    .iter_prev = sdb_lsm_iter_prev,
+    .flush = sdb_lsm_flush,
+    .stats = sdb_lsm_stats,
+};

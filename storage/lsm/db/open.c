@@ -1,0 +1,417 @@
+/*
+ * Opening and closing a store.
+ *
+ * Order of an open, and what a crash in between leaves:
+ *
+ *   1 directory, LOCK                 nothing yet
+ *   2 CURRENT and manifest are read;  a directory with tables or logs but no CURRENT is refused: a
+ *     for a new store, written        lost CURRENT must not become an empty store
+ *   3 tables are opened               damaged ones are kept, unreadable; missing ones refuse
+ *   4 the log is replayed into the    until the replay has succeeded nothing in an existing store has
+ *     memtable, its writer set up     been changed: a refusal leaves it byte for byte as it was
+ *   5 a new manifest with a new epoch  no record of the new epoch is written before this is durable
+ *   6 orphans are removed, threads started
+ *
+ * Orphans are files with our names that the manifest does not know: tables of a flush that a crash
+ * cut short, old manifests. Files by other names are left alone.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "lsm/db/db.h"
+#include "lsm/db/names.h"
+#include "os/thread.h"
+#include "util/hash.h"
+
+/* One segment takes some 500,000 small writes; two live and two spare ones cost 256 MiB at most. */
+#define SEGMENT_BYTES (UINT64_C(64) << 20)
+
+/* What the directory holds besides what the manifest says. */
+struct inventory {
+    uint64_t largest_number;
+    uint64_t tables;
+    uint64_t logs;
+};
+
+static storm_status count_name(void *ctx, const char *name)
+{
+    struct inventory *inventory = ctx;
+    uint64_t number;
+    enum sdb_file_kind kind = sdb_name_parse(name, &number);
+    inventory->tables += kind == SDB_FILE_TABLE;
+    inventory->logs += kind == SDB_FILE_LOG;
+    if (number > inventory->largest_number)
+        inventory->largest_number = number;
+    return STORM_OK;
+}
+
+uint64_t sdb_lsm_next_file(void *ctx)
+{
+    struct sdb_lsm *db = ctx;
+    pthread_mutex_lock(&db->mu);
+    uint64_t number = db->next_file++;
+    pthread_mutex_unlock(&db->mu);
+    return number;
+}
+
+/* ---- 1: the directory ---- */
+
+static storm_status take_directory(struct sdb_lsm *db)
+{
+    if (db->options.read_only)
+        return STORM_OK;
+    storm_status status = STORM_OK;
+    if (!db->options.must_exist)
+        status = sdb_mkdir(db->os, db->dir);
+    if (status != STORM_OK && status != STORM_EXISTS)
+        return status;
+    char *path = sdb_path(db->dir, SDB_LOCK);
+    if (path == NULL)
+        return STORM_NO_MEMORY;
+    status = sdb_lock(db->os, path, &db->lock);
+    free(path);
+    return status;
+}
+
+/* ---- 2: the manifest ---- */
+
+static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inventory,
+                                struct sdb_state *state)
+{
+    if (inventory->tables != 0 || inventory->logs != 0)
+        return sdb_fail(db->os->errors, STORM_CORRUPT,
+                        "%s: CURRENT is missing, but there are %" PRIu64 " tables and %" PRIu64
+                        " logs; restore CURRENT from a backup, or repair the store",
+                        db->dir, inventory->tables, inventory->logs);
+    if (db->options.must_exist || db->options.read_only)
+        return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
+    uint64_t id = sdb_mix64(sdb_now_ns(db->os)) ^ sdb_mix64(sdb_now_ms(db->os) + 1) ^
+                  sdb_mix64((uint64_t)(uintptr_t)db);
+    *state = (struct sdb_state){.store_id = id | 1, .epoch = 1};
+    db->version = sdb_version_create();
+    if (db->version == NULL)
+        return STORM_NO_MEMORY;
+    db->next_file = inventory->largest_number + 1;
+    state->manifest_number = db->next_file++;
+    state->log_number = db->next_file;
+    state->next_file = db->next_file;
+    return sdb_manifest_create(db->os, db->dir, state, db->version, &db->manifest);
+}
+
+static storm_status read_store(struct sdb_lsm *db, struct sdb_state *state)
+{
+    struct inventory inventory = {0};
+    storm_status status = sdb_list(db->os, db->dir, count_name, &inventory);
+    if (status == STORM_NOT_FOUND)
+        return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
+    if (status != STORM_OK)
+        return status;
+    status = sdb_manifest_read(db->os, db->dir, &db->garbage, state, &db->version);
+    if (status == STORM_NOT_FOUND)
+        return begin_store(db, &inventory, state);
+    if (status != STORM_OK)
+        return status;
+    if (db->options.must_be_new)
+        return sdb_fail(db->os->errors, STORM_EXISTS, "%s: there is a store here already", db->dir);
+    db->next_file = state->next_file;
+    if (db->next_file <= inventory.largest_number)
+        db->next_file = inventory.largest_number + 1;
+    return STORM_OK;
+}
+
+/* ---- 3: the tables ---- */
+
+static storm_status open_table(struct sdb_lsm *db, struct sdb_table_file *file)
+{
+    char name[SDB_NAME_MAX];
+    sdb_table_name(name, file->number);
+    char *path = sdb_path(db->dir, name);
+    if (path == NULL)
+        return STORM_NO_MEMORY;
+    storm_status status =
+        sdb_table_open(db->os, path, file->number, file->size, db->cache, &file->table);
+    free(path);
+    file->open_status = status;
+    bool is_damage = status == STORM_CORRUPT || status == STORM_IO;
+    if (is_damage)
+        sdb_log(
+            db->os->errors, STORM_LOG_ERROR,
+            "event=damaged_table table=%s reason=\"%s; keys in its range answer with an error\"",
+            name, storm_status_text(status));
+    if (status == STORM_NOT_FOUND)
+        status =
+            sdb_fail(db->os->errors, STORM_CORRUPT,
+                     "%s/%s: the manifest names this table, but it is missing; restore it from "
+                     "a backup, or repair the store without it",
+                     db->dir, name);
+    return is_damage ? STORM_OK : status;
+}
+
+static storm_status open_tables(struct sdb_lsm *db)
+{
+    for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
+        const struct sdb_level *level = &db->version->levels[l];
+        for (size_t i = 0; i < level->count; i++) {
+            storm_status status = open_table(db, level->files[i]);
+            if (status != STORM_OK)
+                return status;
+        }
+    }
+    return STORM_OK;
+}
+
+/* ---- 4: the log ---- */
+
+static storm_status replay_batch(void *ctx, uint64_t revision, struct storm_slice ops)
+{
+    struct sdb_lsm *db = ctx;
+    if (revision <= db->last_revision)
+        return STORM_OK; /* in a table already */
+    struct sdb_cursor cursor = sdb_cursor(ops);
+    struct sdb_batch_op op;
+    while (sdb_batch_next(&cursor, &op)) {
+        storm_status status =
+            sdb_memtable_insert(db->active.table, op.key, sdb_tag(revision, op.kind), op.value);
+        if (status != STORM_OK)
+            return status;
+    }
+    if (cursor.at == NULL && ops.size != 0)
+        return sdb_fail(db->os->errors, STORM_CORRUPT,
+                        "%s: the log's batch of revision %" PRIu64 " makes no sense", db->dir,
+                        revision);
+    db->last_revision = revision;
+    return STORM_OK;
+}
+
+static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
+{
+    struct sdb_wal_report report = {0};
+    struct sdb_wal_options options = {
+        .os = db->os,
+        .dir = db->dir,
+        .store_id = state->store_id,
+        .epoch = state->epoch,
+        .segment_bytes = SEGMENT_BYTES,
+    };
+    uint64_t start = sdb_now_ns(db->os);
+    storm_status status;
+    db->last_revision = state->flushed_revision;
+    if (db->options.read_only)
+        status = sdb_wal_replay(&options, state->log_number, replay_batch, db, &report);
+    else
+        status = sdb_wal_open(&options, state->log_number, replay_batch, db, sdb_lsm_next_file, db,
+                              &db->wal, &report);
+    if (status != STORM_OK)
+        return status;
+    if (sdb_memtable_entries(db->active.table) != 0)
+        db->active.first_segment = state->log_number;
+    atomic_store_explicit(&db->visible, db->last_revision, memory_order_release);
+    sdb_log(db->os->errors, STORM_LOG_INFO,
+            "event=recovered records=%" PRIu64 " segments=%" PRIu64 " bytes=%" PRIu64
+            " torn_bytes=%" PRIu64 " revision=%" PRIu64 " tables=%" PRIu64 " duration_ms=%" PRIu64,
+            report.batches, report.segments, report.bytes, report.torn_bytes, db->last_revision,
+            sdb_version_file_count(db->version), (sdb_now_ns(db->os) - start) / 1000000);
+    return STORM_OK;
+}
+
+/* ---- 6: orphans, threads ---- */
+
+struct orphans {
+    struct sdb_lsm *db;
+    uint64_t manifest_number;
+};
+
+static bool is_in_version(const struct sdb_version *version, uint64_t number)
+{
+    for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
+        for (size_t i = 0; i < version->levels[l].count; i++) {
+            if (version->levels[l].files[i]->number == number)
+                return true;
+        }
+    }
+    return false;
+}
+
+static storm_status remove_orphan(void *ctx, const char *name)
+{
+    const struct orphans *orphans = ctx;
+    uint64_t number;
+    enum sdb_file_kind kind = sdb_name_parse(name, &number);
+    bool is_orphan = (kind == SDB_FILE_TABLE && !is_in_version(orphans->db->version, number)) ||
+                     (kind == SDB_FILE_MANIFEST && number != orphans->manifest_number) ||
+                     kind == SDB_FILE_TEMP;
+    if (!is_orphan)
+        return STORM_OK;
+    char *path = sdb_path(orphans->db->dir, name);
+    if (path == NULL)
+        return STORM_NO_MEMORY;
+    /* What cannot be removed now is an orphan at the next open again. */
+    (void)sdb_unlink(orphans->db->os, path);
+    free(path);
+    return STORM_OK;
+}
+
+static storm_status start_threads(struct sdb_lsm *db)
+{
+    storm_status status =
+        sdb_thread_start(db->os, "storm-commit", sdb_commit_thread, db, &db->commit_thread);
+    db->has_commit_thread = status == STORM_OK;
+    if (status == STORM_OK)
+        status = sdb_thread_start(db->os, "storm-flush", sdb_flush_thread, db, &db->flush_thread);
+    db->has_flush_thread = status == STORM_OK;
+    return status;
+}
+
+/* ---- The whole ---- */
+
+static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
+                                 const struct storm_options *options)
+{
+    struct sdb_lsm *db = calloc(1, sizeof *db);
+    if (db == NULL)
+        return NULL;
+    db->base.engine = &sdb_lsm_engine;
+    db->options = *options;
+    db->snapshots.prev = &db->snapshots;
+    db->snapshots.next = &db->snapshots;
+    sdb_errors_init(&db->own_errors, options->log, options->log_ctx);
+    sdb_os_posix_init(&db->own_os, &db->own_errors);
+    db->os = os != NULL ? os : &db->own_os;
+    pthread_mutex_init(&db->mu, NULL);
+    pthread_mutex_init(&db->view_mu, NULL);
+    pthread_mutex_init(&db->manifest_mu, NULL);
+    pthread_mutex_init(&db->garbage.mu, NULL);
+    sdb_cond_init(&db->commit_cond);
+    sdb_cond_init(&db->window_cond);
+    sdb_cond_init(&db->room_cond);
+    sdb_cond_init(&db->flush_cond);
+    sdb_cond_init(&db->flushed_cond);
+    db->dir = strdup(dir);
+    return db;
+}
+
+/* Give back everything that create_db and the open have made so far; the threads have ended. */
+static void destroy_db(struct sdb_lsm *db)
+{
+    sdb_view_release(db->view);
+    sdb_memtable_unref(db->active.table);
+    for (size_t i = 0; i < db->sealed_count; i++)
+        sdb_memtable_unref(db->sealed[i].table);
+    sdb_version_unref(db->version);
+    sdb_garbage_collect(db);
+    sdb_wal_close(db->wal);
+    sdb_manifest_close(db->manifest);
+    sdb_overlay_destroy(db->overlay);
+    sdb_cache_destroy(db->cache);
+    sdb_close(db->lock);
+    pthread_mutex_destroy(&db->mu);
+    pthread_mutex_destroy(&db->view_mu);
+    pthread_mutex_destroy(&db->manifest_mu);
+    pthread_mutex_destroy(&db->garbage.mu);
+    pthread_cond_destroy(&db->commit_cond);
+    pthread_cond_destroy(&db->window_cond);
+    pthread_cond_destroy(&db->room_cond);
+    pthread_cond_destroy(&db->flush_cond);
+    pthread_cond_destroy(&db->flushed_cond);
+    sdb_errors_fini(&db->own_errors);
+    free(db->dir);
+    free(db);
+}
+
+static storm_status recover(struct sdb_lsm *db)
+{
+    struct sdb_state state;
+    storm_status status = take_directory(db);
+    if (status == STORM_OK)
+        status = read_store(db, &state);
+    if (status == STORM_OK)
+        status = open_tables(db);
+    if (status != STORM_OK)
+        return status;
+    bool is_old = db->manifest == NULL;
+    state.epoch += is_old;
+    status = open_log(db, &state);
+    if (status != STORM_OK || db->options.read_only)
+        return status;
+    if (is_old) {
+        state.manifest_number = db->next_file++;
+        state.next_file = db->next_file;
+        status = sdb_manifest_create(db->os, db->dir, &state, db->version, &db->manifest);
+        if (status != STORM_OK)
+            return status;
+    }
+    sdb_wal_release(db->wal, state.log_number);
+    struct orphans orphans = {db, state.manifest_number};
+    return sdb_list(db->os, db->dir, remove_orphan, &orphans);
+}
+
+static void report(struct sdb_errors *errors, storm_status status, const char *dir,
+                   struct storm_error *error)
+{
+    if (error == NULL)
+        return;
+    error->status = status;
+    sdb_errors_newest(errors, error->message, sizeof error->message);
+    if (error->message[0] == '\0')
+        snprintf(error->message, sizeof error->message, "%s: %s", dir, storm_status_text(status));
+}
+
+storm_status sdb_lsm_open_on(struct sdb_os *os, const char *dir,
+                             const struct storm_options *options, storm_db **out,
+                             struct storm_error *error)
+{
+    *out = NULL;
+    struct sdb_lsm *db = create_db(os, dir, options);
+    if (db == NULL) {
+        report(NULL, STORM_NO_MEMORY, dir, error);
+        return STORM_NO_MEMORY;
+    }
+    db->cache = sdb_cache_create(options->cache_bytes);
+    db->active.table = sdb_memtable_create();
+    db->overlay = sdb_overlay_create();
+    struct sdb_view *view = sdb_view_alloc();
+    storm_status status = STORM_NO_MEMORY;
+    if (db->dir != NULL && db->cache != NULL && db->active.table != NULL && db->overlay != NULL &&
+        view != NULL)
+        status = recover(db);
+    if (status == STORM_OK) {
+        sdb_view_install(db, view);
+        view = NULL;
+        if (!options->read_only)
+            status = start_threads(db);
+    }
+    free(view);
+    if (status != STORM_OK) {
+        report(db->os->errors, status, dir, error);
+        db->is_closing = true;
+        (void)sdb_lsm_close(&db->base);
+        return status;
+    }
+    *out = &db->base;
+    return STORM_OK;
+}
+
+storm_status sdb_lsm_close(storm_db *base)
+{
+    struct sdb_lsm *db = sdb_lsm(base);
+    pthread_mutex_lock(&db->mu);
+    db->is_closing = true;
+    pthread_cond_broadcast(&db->commit_cond);
+    pthread_cond_broadcast(&db->window_cond);
+    pthread_cond_broadcast(&db->room_cond);
+    pthread_cond_broadcast(&db->flush_cond);
+    pthread_cond_broadcast(&db->flushed_cond);
+    pthread_mutex_unlock(&db->mu);
+    if (db->has_commit_thread)
+        pthread_join(db->commit_thread, NULL);
+    if (db->has_flush_thread)
+        pthread_join(db->flush_thread, NULL);
+    storm_status status = STORM_OK;
+    if (db->wal != NULL) {
+        bool is_broken = atomic_load_explicit(&db->is_broken, memory_order_acquire);
+        status = is_broken ? STORM_COMMIT_UNKNOWN : sdb_wal_sync(db->wal);
+    }
+    destroy_db(db);
+    return status;
+}
