@@ -327,25 +327,31 @@ static void lost_memory_only_means_less_is_kept(void **state)
         assert_null(sdb_block_create((size_t)UINT32_MAX + 1));
 }
 
-enum { THREADS = 4, STEPS = 4000 };
+enum { THREADS = 4, STEPS = 3000 };
+
+struct crowd {
+    struct sdb_cache *cache;
+    uint64_t offsets; /* keys of each of four tables */
+};
 
 static void *use_the_cache(void *arg)
 {
-    struct sdb_cache *cache = arg;
+    struct crowd *crowd = arg;
+    struct sdb_cache *cache = crowd->cache;
     uint64_t seed = sdb_cache_new_id(cache);
     void *wrong = NULL;
     for (int i = 0; i < STEPS; i++) {
         uint64_t id = 100 + random_below(&seed, 4);
-        uint64_t offset = random_below(&seed, 400);
+        uint64_t offset = random_below(&seed, crowd->offsets);
         struct sdb_block *block = sdb_cache_get(cache, id, offset);
         if (block == NULL) {
             block = make_block(id, offset, 1 + random_below(&seed, 2000));
             if (block == NULL)
-                return cache;
+                return crowd;
             sdb_cache_put(cache, id, offset, block);
         }
         if (!is_block(block, id, offset))
-            wrong = cache;
+            wrong = crowd;
         sdb_block_unref(block);
         if (i % 500 == 0)
             sdb_cache_erase(cache, id);
@@ -353,25 +359,33 @@ static void *use_the_cache(void *arg)
     return wrong;
 }
 
-static void threads_never_see_a_foreign_block(void **state)
+static void run_crowd(size_t capacity, uint64_t offsets)
 {
-    (void)state;
-    struct sdb_cache *cache = sdb_cache_create(1 << 20);
+    struct crowd crowd = {sdb_cache_create(capacity), offsets};
     pthread_t threads[THREADS];
     for (size_t i = 0; i < THREADS; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, use_the_cache, cache), 0);
+        assert_int_equal(pthread_create(&threads[i], NULL, use_the_cache, &crowd), 0);
     for (int i = 0; i < 20; i++)
-        bytes_used(cache);
+        bytes_used(crowd.cache);
     for (size_t i = 0; i < THREADS; i++) {
         void *wrong;
         pthread_join(threads[i], &wrong);
         assert_null(wrong);
     }
     struct sdb_cache_stats stats;
-    sdb_cache_stats(cache, &stats);
+    sdb_cache_stats(crowd.cache, &stats);
     assert_true(stats.hits + stats.misses == THREADS * STEPS);
     assert_true(stats.hits > 0 && stats.misses > 0);
-    sdb_cache_destroy(cache);
+    sdb_cache_destroy(crowd.cache);
+}
+
+/* In several shards; and in one that is so small that what one thread just found is what another is
+ * about to push out. */
+static void threads_never_see_a_foreign_block(void **state)
+{
+    (void)state;
+    run_crowd(1 << 20, 400);
+    run_crowd(20 << 10, 8);
 }
 
 int main(void)

@@ -245,7 +245,7 @@ static size_t shard_count(const struct sdb_cache *cache)
     return (size_t)1 << cache->shard_bits;
 }
 
-/* By the top bits; buckets go by the low ones. */
+/* By the bits from 32 up; buckets go by the low ones. */
 static struct shard *shard_of(struct sdb_cache *cache, uint64_t hash)
 {
     return &cache->shards[hash >> 32 & (shard_count(cache) - 1)];
