@@ -1,0 +1,41 @@
+/*
+ * What the two halves of the real os layer share: posix.c (open files, clocks, threads) and
+ * posix_names.c (names, directories, the lock). Nobody else includes this.
+ *
+ * Every function of the operations table is documented in os.h and keeps that contract.
+ */
+#ifndef SDB_OS_POSIX_H
+#define SDB_OS_POSIX_H
+
+#include "os/os.h"
+
+/* An open file. `path` is only for sentences: the file may have been renamed since. */
+struct sdb_posix_file {
+    struct sdb_file base;
+    int fd;      /* const */
+    char path[]; /* const; terminated */
+};
+
+/* Record "call path: reason, hint" and return the status that `error` (an errno) maps to. */
+storm_status sdb_posix_fail(struct sdb_os *os, const char *call, const char *path, int error);
+
+/* The status of an errno, as the table at the top of os.h has it. */
+storm_status sdb_posix_status(int error);
+
+/* open(2) with O_CLOEXEC, mode 0600 and EINTR dealt with: a descriptor, or -1 and errno. */
+int sdb_posix_open_fd(const char *path, int flags);
+
+/* Wrap a descriptor; takes it over, and closes it when memory is short. */
+storm_status sdb_posix_file_create(struct sdb_os *os, const char *path, int fd,
+                                   struct sdb_file **file);
+
+storm_status sdb_posix_rename(struct sdb_os *os, const char *from, const char *to);
+storm_status sdb_posix_unlink(struct sdb_os *os, const char *path);
+storm_status sdb_posix_link(struct sdb_os *os, const char *from, const char *to);
+storm_status sdb_posix_mkdir(struct sdb_os *os, const char *path);
+storm_status sdb_posix_list(struct sdb_os *os, const char *dir, sdb_list_fn each, void *ctx);
+storm_status sdb_posix_sync_dir(struct sdb_os *os, const char *dir);
+storm_status sdb_posix_lock(struct sdb_os *os, const char *path, struct sdb_file **lock);
+storm_status sdb_posix_free_bytes(struct sdb_os *os, const char *dir, uint64_t *bytes);
+
+#endif
