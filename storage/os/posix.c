@@ -298,7 +298,7 @@ static storm_status fill_with_zeroes(struct sdb_posix_file *self, uint64_t size)
 
         if (error != 0) {
             status = file_fail(self, "pwritev", error);
-            (void)ftruncate(self->fd, (off_t)old_size); /* give back what cannot be used */
+            (void)!ftruncate(self->fd, (off_t)old_size); /* give back what cannot be used */
             return status;
         }
         at += part.iov_len;
