@@ -8,12 +8,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -324,6 +328,69 @@ static void allocated_bytes_are_zero_and_there(void **state)
     assert_int_equal(size, 2);
     sdb_close(file);
     assert_holds(f, "a", "ab");
+}
+
+/* From here on this process lives on a file system without fallocate(2). */
+static bool forbid_fallocate(void)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fallocate, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EOPNOTSUPP),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog program = {sizeof(code) / sizeof(code[0]), code};
+
+    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+           prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* In a child that cannot fallocate: 0, or the number of the step that went wrong; 77 = no seccomp. */
+static int allocate_without_fallocate(struct sdb_os *os, const char *path)
+{
+    enum { SIZE = 300 * 1000 }; /* not a multiple of the chunk of zeroes */
+    struct rlimit limit = {400 * 1000, RLIM_INFINITY};
+    struct sdb_file *file;
+    struct stat st;
+    char back[8];
+    size_t got;
+
+    if (!forbid_fallocate())
+        return 77;
+    if (sdb_open(os, path, SDB_OPEN_CREATE, &file) != STORM_OK ||
+        sdb_pwrite(file, 0, "abc", 3) != STORM_OK)
+        return 1;
+    if (sdb_allocate(file, SIZE) != STORM_OK || stat(path, &st) != 0)
+        return 2;
+    if (st.st_size != SIZE || st.st_blocks * 512 < SIZE)
+        return 3;
+    if (sdb_pread(file, 0, back, sizeof(back), &got) != STORM_OK ||
+        memcmp(back, "abc\0\0\0\0\0", 8) != 0)
+        return 4;
+    /* What cannot be reserved in full is given back. */
+    (void)signal(SIGXFSZ, SIG_IGN);
+    if (setrlimit(RLIMIT_FSIZE, &limit) != 0 || sdb_allocate(file, 1 << 20) != STORM_IO)
+        return 5;
+    if (stat(path, &st) != 0 || st.st_size != SIZE)
+        return 6;
+    sdb_close(file);
+    return 0;
+}
+
+static void without_fallocate_the_reservation_is_written_out(void **state)
+{
+    struct fixture *f = *state;
+    pid_t child = fork();
+    int status;
+
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(allocate_without_fallocate(&f->os, at(f, "a")));
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    if (WEXITSTATUS(status) == 77)
+        skip();
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void a_mapping_shows_and_stores_the_file(void **state)
@@ -653,6 +720,7 @@ int main(void)
         CASE(a_full_disk_is_no_space),
         CASE(every_call_on_a_file_tells_its_failure),
         CASE(allocated_bytes_are_zero_and_there),
+        CASE(without_fallocate_the_reservation_is_written_out),
         CASE(a_mapping_shows_and_stores_the_file),
         CASE(no_memory_for_a_handle_leaks_nothing),
         CASE(out_of_descriptors_comes_with_advice),
