@@ -49,11 +49,14 @@ struct sim_plan {
 /* How much of what was not synced survives a power loss. */
 enum sim_loss {
     SIM_LOSE_ALL,  /* nothing: the strict POSIX model */
-    SIM_KEEP_SOME, /* each dirty 512-byte sector and each directory entry by a coin (seeded) */
+    SIM_KEEP_SOME, /* each dirty 512-byte sector and each change of a directory by a coin
+                      (seeded); a rename within one directory is one change */
     SIM_KEEP_TORN, /* as SIM_KEEP_SOME, and the last kept sector of each file is torn in the middle */
     SIM_KEEP_ALL, /* kill -9: the kernel lives on */
 };
 
+/* Nothing but a program out of memory makes it fail, and that ends there. Close all files before the
+ * disk is destroyed, those of earlier boots included. Paths are relative to its root; "/a" is "a". */
 struct sim_disk *sim_disk_create(uint64_t seed);
 void sim_disk_destroy(struct sim_disk *disk);
 
@@ -61,7 +64,7 @@ void sim_disk_destroy(struct sim_disk *disk);
 void sim_os_init(struct sdb_os *os, struct sim_disk *disk, struct sdb_errors *errors);
 
 void sim_plan_set(struct sim_disk *disk, struct sim_plan plan); /* resets the plan's own count */
-bool sim_plan_fired(struct sim_disk *disk);
+bool sim_plan_fired(struct sim_disk *disk); /* since the plan was set, reboots included */
 void sim_cut_at(struct sim_disk *disk, uint64_t nth_change); /* 0 = never */
 bool sim_is_cut(struct sim_disk *disk);
 uint64_t sim_calls(struct sim_disk *disk, enum sim_call call); /* counted since creation */
@@ -70,11 +73,13 @@ uint64_t sim_calls(struct sim_disk *disk, enum sim_call call); /* counted since 
  * still held fail with STORM_IO), plan and cut are cleared. */
 void sim_reboot(struct sim_disk *disk, enum sim_loss loss);
 
-/* Bytes the disk holds at most, durable or not; 0 = no limit. Beyond: STORM_NO_SPACE. */
+/* Bytes the disk holds at most, durable or not; 0 = no limit. Beyond: STORM_NO_SPACE. Counted in
+ * pages of 4 KiB, names free of charge; what is reserved counts, a hole does not. */
 void sim_capacity_set(struct sim_disk *disk, uint64_t bytes);
 uint64_t sim_used_bytes(struct sim_disk *disk);
 
-/* Damage a file behind the engine's back, in both states. */
+/* Damage a file behind the engine's back, in both states; write_file makes it if need be, and its
+ * name durable. STORM_NOT_FOUND without it; STORM_INVALID for a flip behind the end. Not counted. */
 storm_status sim_file_size(struct sim_disk *disk, const char *path, uint64_t *size);
 storm_status sim_flip(struct sim_disk *disk, const char *path, uint64_t offset, uint8_t mask);
 storm_status sim_resize(struct sim_disk *disk, const char *path, uint64_t size);

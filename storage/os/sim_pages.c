@@ -381,16 +381,10 @@ void sim_node_flip(struct sim_node *node, uint64_t offset, uint8_t mask)
 {
     size_t page = (size_t)(offset / SIM_PAGE);
     size_t at = (size_t)(offset % SIM_PAGE);
-    bool is_shared = image_page(&node->seen, page) == image_page(&node->durable, page);
-    struct sim_page *own = image_own(&node->seen, page);
 
-    own->bytes[at] ^= mask;
+    image_own(&node->seen, page)->bytes[at] ^= mask;
     recount(node); /* the hole that was there is filled now */
-    if (offset >= node->durable.size)
-        return;
-    if (is_shared)
-        image_set(&node->durable, page, own);
-    else
+    if (offset < node->durable.size)
         image_own(&node->durable, page)->bytes[at] ^= mask;
 }
 

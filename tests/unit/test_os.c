@@ -612,6 +612,7 @@ static void a_lock_excludes_another_process_and_dies_with_it(void **state)
     child = fork();
     assert_true(child >= 0);
     if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* not to outlive a parent whose test failed */
         (void)!write(ready[1], sdb_lock(&f->os, path, &lock) == STORM_OK ? "y" : "n", 1);
         for (;;)
             pause();
