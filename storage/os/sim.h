@@ -55,8 +55,8 @@ enum sim_loss {
     SIM_KEEP_ALL, /* kill -9: the kernel lives on */
 };
 
-/* Nothing but a program out of memory makes it fail, and that ends there. Close all files before the
- * disk is destroyed, those of earlier boots included. Paths are relative to its root; "/a" is "a". */
+/* Never NULL: a program out of memory ends. Close all files before the disk is destroyed, those of
+ * earlier boots included. Paths are relative to the root, which is always there; "/a" is "a". */
 struct sim_disk *sim_disk_create(uint64_t seed);
 void sim_disk_destroy(struct sim_disk *disk);
 
