@@ -24,7 +24,7 @@ void sdb_memtable_unref(struct sdb_memtable *memtable); /* NULL is ignored */
 /*
  * Insert one version. An entry with the same key and tag revision is replaced, kind and value (the
  * last operation of a batch wins); that one must not be visible to readers yet.
- * STORM_NO_MEMORY: nothing was inserted.
+ * STORM_NO_MEMORY: nothing was inserted. STORM_TOO_LARGE: the same, for sizes from 4 GiB.
  */
 storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_slice key,
                                  uint64_t tag, struct storm_slice value);
@@ -36,7 +36,11 @@ storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_sli
 bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
                       uint64_t revision, uint64_t *tag, struct storm_slice *value);
 
-/* Accounted bytes, allocator slack included; and entries (versions). Any thread. */
+/*
+ * Accounted bytes: whole chunks of the arena, so slack is included and the number goes up in steps of
+ * 64 KiB (an empty memtable) to 1 MiB; rotate when it is greater than the limit, not equal to it.
+ * And entries (versions). Any thread.
+ */
 size_t sdb_memtable_bytes(const struct sdb_memtable *memtable);
 size_t sdb_memtable_entries(const struct sdb_memtable *memtable);
 
