@@ -1,0 +1,133 @@
+/* The arena: alignment, chunk sizes, accounting, running out of memory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <string.h>
+
+#include "alloc_fail.h"
+#include "lsm/mem/arena.h"
+#include "random.h"
+
+enum { KIB = 1 << 10, BLOCKS = 4000 };
+
+static void an_empty_arena_has_taken_nothing(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    assert_int_equal(atomic_load(&arena.bytes), 0);
+    sdb_arena_fini(&arena);
+    sdb_arena_fini(&arena);
+}
+
+static void allocations_are_aligned_and_do_not_overlap(void **state)
+{
+    (void)state;
+    static struct {
+        uint8_t *at;
+        size_t size;
+    } blocks[BLOCKS];
+    uint64_t random = random_seed(11);
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    size_t total = 0;
+    for (size_t i = 0; i < BLOCKS; i++) {
+        size_t align = (size_t)1 << random_below(&random, 7);
+        blocks[i].size = random_below(&random, random_below(&random, 100) == 0 ? 300 * KIB : 400);
+        blocks[i].at = sdb_arena_alloc(&arena, blocks[i].size, align);
+        assert_non_null(blocks[i].at);
+        assert_int_equal((uintptr_t)blocks[i].at % align, 0);
+        memset(blocks[i].at, (int)(i % 251), blocks[i].size);
+        total += blocks[i].size;
+        assert_true(atomic_load(&arena.bytes) >= total);
+    }
+    for (size_t i = 0; i < BLOCKS; i++)
+        for (size_t j = 0; j < blocks[i].size; j++)
+            assert_int_equal(blocks[i].at[j], i % 251);
+    sdb_arena_fini(&arena);
+    assert_int_equal(atomic_load(&arena.bytes), 0);
+}
+
+static void chunks_double_from_64_kib_to_1_mib(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {64, 128, 256, 512, 1024, 1024, 1024};
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    size_t total = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        size_t before = atomic_load(&arena.bytes);
+        while (atomic_load(&arena.bytes) == before)
+            assert_non_null(sdb_arena_alloc(&arena, 1000, 8));
+        total += sizes[i] * KIB;
+        assert_int_equal(atomic_load(&arena.bytes), total);
+    }
+    sdb_arena_fini(&arena);
+}
+
+static void a_large_allocation_gets_its_own_chunk_and_wastes_no_other(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    uint8_t *first = sdb_arena_alloc(&arena, 100, 1);
+    size_t before = atomic_load(&arena.bytes);
+    uint8_t *large = sdb_arena_alloc(&arena, 3000 * KIB, 64);
+    assert_non_null(large);
+    memset(large, 1, 3000 * KIB);
+    size_t taken = atomic_load(&arena.bytes) - before;
+    assert_in_range(taken, 3000 * KIB, 3000 * KIB + 128);
+    /* The chunk that was being filled goes on where it was. */
+    assert_ptr_equal(sdb_arena_alloc(&arena, 1, 1), first + 100);
+    sdb_arena_fini(&arena);
+}
+
+static void sizes_that_overflow_are_refused(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    assert_null(sdb_arena_alloc(&arena, SIZE_MAX, 64));
+    assert_null(sdb_arena_alloc(&arena, SIZE_MAX - 32, 1));
+    uint8_t *at = sdb_arena_alloc(&arena, 1, 1);
+    assert_non_null(at);
+    assert_null(sdb_arena_alloc(&arena, SIZE_MAX, 1));
+    assert_null(sdb_arena_alloc(&arena, SIZE_MAX - 64, 64));
+    assert_ptr_equal(sdb_arena_alloc(&arena, 1, 1), at + 1);
+    sdb_arena_fini(&arena);
+}
+
+static void a_failed_allocation_changes_nothing(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    alloc_fail_at(1, true);
+    void *small = sdb_arena_alloc(&arena, 8, 8);
+    void *large = sdb_arena_alloc(&arena, 1000 * KIB, 8);
+    alloc_fail_at(0, false);
+    assert_null(small);
+    assert_null(large);
+    assert_int_equal(atomic_load(&arena.bytes), 0);
+
+    assert_non_null(sdb_arena_alloc(&arena, 8, 8));
+    assert_int_equal(atomic_load(&arena.bytes), 64 * KIB);
+    sdb_arena_fini(&arena);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_empty_arena_has_taken_nothing),
+        cmocka_unit_test(allocations_are_aligned_and_do_not_overlap),
+        cmocka_unit_test(chunks_double_from_64_kib_to_1_mib),
+        cmocka_unit_test(a_large_allocation_gets_its_own_chunk_and_wastes_no_other),
+        cmocka_unit_test(sizes_that_overflow_are_refused),
+        cmocka_unit_test(a_failed_allocation_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
