@@ -5,7 +5,8 @@
  * own number, the segment before it and where that one ended. Then come records, 8-byte aligned, one
  * for each commit group:
  *
- *   crc32c | length | epoch | batches | first revision | durable offset | payload, zero-padded
+ *   crc32c | length | epoch | batches | first revision | durable offset | header crc32c |
+ *   payload, zero-padded
  *
  * The checksum covers the segment number and the record's offset too, so a record that lies in the
  * wrong place, or is left over from the file's earlier life, never verifies. The epoch grows with
@@ -54,7 +55,8 @@ typedef storm_status (*sdb_wal_batch_fn)(void *ctx, uint64_t revision, struct st
 
 struct sdb_wal_report {
     uint64_t segments, batches, bytes;
-    uint64_t torn_bytes;    /* non-zero bytes dropped at the end; 0 = a clean end */
+    uint64_t torn_bytes; /* from the log's end to the end of the last record of which at least the
+                               header is whole behind it; 0 = a clean end */
     uint64_t last_revision; /* 0 = no batch */
 };
 
@@ -73,6 +75,7 @@ void sdb_wal_close(struct sdb_wal *wal);
  * Append one record with `count` batches of revisions first_revision, +1, ... Batches are written
  * from where they lie. Rolls to a new segment when this one is full (the old one is synced first, so
  * that only the last segment can have a torn tail).
+ * No batches (count 0): nothing is written. STORM_INVALID when first_revision does not exceed all before.
  * On failure nothing of the group will ever be replayed: the partial record is cut off (overwritten or the writer
  * moved back before it); when even that fails, or a sync failed on the way, the wal is broken: sdb_wal_is_broken().
  */
@@ -97,8 +100,10 @@ uint64_t sdb_wal_segment(const struct sdb_wal *wal);
 
 /*
  * Segments numbered below `first_needed` hold only flushed data: recycle (keep at most two spares,
- * to be renamed to a new number when a segment is needed) or delete them. The manifest must already
- * say durably that replay begins at `first_needed`. Any thread, beside the writer.
+ * NNNNNNNNNN.spare, to be renamed to a new number when a segment is needed) or delete them. The
+ * manifest must already say durably that replay begins at `first_needed`. Any thread, beside the
+ * writer. The next open removes spares, and what a crash in here left of segments below its
+ * `first_segment`. A broken wal keeps its files.
  */
 void sdb_wal_release(struct sdb_wal *wal, uint64_t first_needed);
 

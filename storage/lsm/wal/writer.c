@@ -1,0 +1,553 @@
+/*
+ * The writer: append, sync, roll to the next segment, release flushed ones.
+ *
+ *             durable            end                          size
+ *   | header | records, synced  | records, in the page cache | next ... zeroes |
+ *
+ * Invariants
+ *   - Records lie one behind the other from the header to `end`; nothing behind it is ever replayed.
+ *   - `durable` is what fdatasync has covered. It is advanced by every successful sync and by nothing
+ *     else, and each record carries it: recovery's only way to tell damage from a torn tail.
+ *   - A segment is left only when `durable` is `end`, so that only the last one can be torn. Once a
+ *     successor's header may be on the disk, which names `end`, nothing is appended (is_sealed).
+ *   - Appends that fail leave `end` where it was. Most have written a part, which does not verify;
+ *     what verifies is taken back (undo). When that can not be done the log is broken.
+ *   - A failed sync breaks the log for good: the kernel may have dropped the pages and call the next
+ *     one a success. After it no file is removed either, they are the evidence for the next open.
+ *
+ * Cost: an append of a few batches is one pwritev and no allocation; lengths and header are built on
+ * the stack, batches go out from where they lie. Checksums cost about 0.1 ns a byte.
+ *
+ * Threads and locks: one thread at a time appends and syncs; it owns what has no mark below. `mu`
+ * guards the lists of segments and spares, which sdb_wal_release() and sdb_wal_stats() share with a
+ * roll; it is a leaf in the lock order and no file is touched under it. The counters are atomic, in
+ * relaxed order: each is a number for itself. `is_broken` too: whoever needs to know at once is told
+ * by the status of the call that broke the log.
+ */
+#include "lsm/wal/writer.h"
+
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "util/coding.h"
+#include "util/crc32c.h"
+
+enum {
+    SMALL_GROUP = 16,         /* batches whose lengths and parts fit the stack: 0.6 KiB */
+    CHECK_CHUNK = 16 * 1024,  /* read back at a time after a failed append */
+    SEGMENT_ROUND = 64 * 1024 /* a group's own segment is rounded up to it */
+};
+
+struct sdb_wal {
+    struct sdb_os *os;                  /* const */
+    char *dir;                          /* const */
+    uint64_t store_id;                  /* const */
+    uint64_t segment_bytes;             /* const */
+    uint32_t epoch;                     /* const */
+    uint64_t (*next_number)(void *ctx); /* const */
+    void *number_ctx;                   /* const */
+
+    struct sdb_file *file; /* the current segment */
+    uint64_t size;         /* of it */
+    uint64_t end;
+    uint64_t durable;
+    uint64_t written_back; /* sdb_wal_start_writeback() has covered it up to here */
+    uint64_t last_revision;
+    uint32_t seed;
+    bool is_sealed;
+
+    uint8_t *lengths; /* header and lengths of large groups */
+    struct iovec *parts;
+    size_t group_room; /* batches that both have room for */
+
+    _Atomic uint64_t number; /* of the current segment */
+    _Atomic bool is_broken;
+    _Atomic uint64_t bytes, appended, syncs, last_sync_us;
+
+    pthread_mutex_t mu;
+    struct sdb_wal_live *live;       /* mu: ascending, the last is the current one */
+    size_t live_count;               /* mu */
+    size_t live_room;                /* mu */
+    uint64_t spares[SDB_WAL_SPARES]; /* mu: numbers in their names */
+    size_t spare_count;              /* mu */
+    size_t spares_coming;            /* mu: places taken by releases under way */
+};
+
+static void count(_Atomic uint64_t *counter, uint64_t add)
+{
+    atomic_fetch_add_explicit(counter, add, memory_order_relaxed);
+}
+
+static uint64_t counted(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+bool sdb_wal_is_broken(const struct sdb_wal *wal)
+{
+    return atomic_load_explicit(&wal->is_broken, memory_order_relaxed);
+}
+
+uint64_t sdb_wal_segment(const struct sdb_wal *wal)
+{
+    return counted(&wal->number);
+}
+
+/* What failed was recorded where it failed; this says what follows from it. */
+static void break_wal(struct sdb_wal *wal, const char *why)
+{
+    if (atomic_exchange_explicit(&wal->is_broken, true, memory_order_relaxed))
+        return;
+    sdb_log(wal->os->errors, STORM_LOG_ERROR,
+            "log segment %" PRIu64 ": %s; no writes until the store is opened again",
+            sdb_wal_segment(wal), why);
+}
+
+/* ---- Sync ------------------------------------------------------------------------------------- */
+
+storm_status sdb_wal_sync(struct sdb_wal *wal)
+{
+    uint64_t begun;
+    storm_status status;
+
+    if (sdb_wal_is_broken(wal))
+        return STORM_IO;
+    if (wal->durable == wal->end)
+        return STORM_OK;
+    begun = sdb_now_ns(wal->os);
+    status = sdb_sync(wal->file);
+    if (status != STORM_OK) {
+        break_wal(wal, "a sync failed");
+        return status;
+    }
+    wal->durable = wal->end;
+    count(&wal->syncs, 1);
+    atomic_store_explicit(&wal->last_sync_us, (sdb_now_ns(wal->os) - begun) / 1000,
+                          memory_order_relaxed);
+    return STORM_OK;
+}
+
+void sdb_wal_start_writeback(struct sdb_wal *wal)
+{
+    if (wal->written_back < wal->end)
+        sdb_start_writeback(wal->file, wal->written_back, wal->end - wal->written_back);
+    wal->written_back = wal->end;
+}
+
+/* ---- Segments --------------------------------------------------------------------------------- */
+
+/* Room for one more in the list of live segments. */
+static storm_status reserve_live(struct sdb_wal *wal)
+{
+    struct sdb_wal_live *live;
+    size_t room;
+    storm_status status = STORM_OK;
+
+    pthread_mutex_lock(&wal->mu);
+    if (wal->live_count == wal->live_room) {
+        room = wal->live_room * 2 + 8;
+        live = realloc(wal->live, room * sizeof(*live));
+        if (live != NULL) {
+            wal->live = live;
+            wal->live_room = room;
+        } else {
+            status = STORM_NO_MEMORY;
+        }
+    }
+    pthread_mutex_unlock(&wal->mu);
+    if (status != STORM_OK)
+        return sdb_fail(wal->os->errors, status, "log: no memory for the list of segments");
+    return status;
+}
+
+/* Go on in a segment that is durable. Room was reserved. */
+static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
+                          const struct sdb_wal_live *segment)
+{
+    sdb_close(wal->file);
+    wal->file = file;
+    wal->size = segment->size;
+    wal->end = SDB_WAL_HEADER + segment->records;
+    wal->durable = wal->end;
+    wal->written_back = wal->end;
+    wal->is_sealed = false;
+    wal->seed = sdb_wal_record_seed(wal->store_id, segment->number);
+    atomic_store_explicit(&wal->number, segment->number, memory_order_relaxed);
+}
+
+/* A spare for a segment of `size` bytes, taken out of the list; 0 = none. */
+static uint64_t take_spare(struct sdb_wal *wal, uint64_t size)
+{
+    uint64_t spare = 0;
+
+    pthread_mutex_lock(&wal->mu);
+    if (size == wal->segment_bytes && wal->spare_count > 0)
+        spare = wal->spares[--wal->spare_count];
+    pthread_mutex_unlock(&wal->mu);
+    return spare;
+}
+
+/* A new segment behind the current one (or the first one), with room for `need` bytes of record. */
+static storm_status next_segment(struct sdb_wal *wal, uint64_t need)
+{
+    struct sdb_wal_created created;
+    struct sdb_wal_live segment = {.size = wal->segment_bytes};
+    struct sdb_wal_header header = {
+        .store_id = wal->store_id,
+        .previous = sdb_wal_segment(wal),
+        .previous_end = wal->end,
+        .last_revision = wal->last_revision,
+        .epoch = wal->epoch,
+    };
+    storm_status status = reserve_live(wal);
+
+    if (status != STORM_OK)
+        return status;
+    segment.number = wal->next_number(wal->number_ctx);
+    if (segment.number <= header.previous)
+        return sdb_fail(wal->os->errors, STORM_INVALID,
+                        "log: segment number %" PRIu64 " does not follow %" PRIu64, segment.number,
+                        header.previous);
+    header.number = segment.number;
+    if (need > segment.size - SDB_WAL_HEADER)
+        segment.size = (SDB_WAL_HEADER + need + SEGMENT_ROUND - 1) / SEGMENT_ROUND * SEGMENT_ROUND;
+    status = sdb_wal_segment_create(wal->os, wal->dir, &header, segment.size,
+                                    take_spare(wal, segment.size), &created);
+    wal->is_sealed = wal->is_sealed || created.may_exist;
+    if (created.sync_failed)
+        break_wal(wal, "a sync failed");
+    if (status != STORM_OK)
+        return status;
+    pthread_mutex_lock(&wal->mu);
+    if (wal->live_count > 0)
+        wal->live[wal->live_count - 1].records = wal->end - SDB_WAL_HEADER;
+    wal->live[wal->live_count++] = segment;
+    pthread_mutex_unlock(&wal->mu);
+    enter_segment(wal, created.file, &segment);
+    return STORM_OK;
+}
+
+static storm_status roll(struct sdb_wal *wal, uint64_t need)
+{
+    storm_status status = sdb_wal_sync(wal);
+    return status == STORM_OK ? next_segment(wal, need) : status;
+}
+
+/* ---- Append ----------------------------------------------------------------------------------- */
+
+/* A record on its way to the disk. */
+struct group {
+    struct sdb_wal_record record;
+    const struct storm_slice *batches;
+    size_t count;
+    uint8_t *lengths; /* SDB_WAL_RECORD bytes of header, then the length of each batch */
+    struct iovec *parts;
+};
+
+/* Sizes, and room for the lengths and parts of a group that is too large for the stack. */
+static storm_status measure(struct sdb_wal *wal, struct group *group)
+{
+    uint64_t length = 0;
+    bool fits = true;
+
+    for (size_t i = 0; i < group->count && fits; i++) {
+        fits = group->batches[i].size <= SDB_WAL_PAYLOAD_MAX - SDB_WAL_LENGTH &&
+               SDB_WAL_LENGTH + group->batches[i].size <= SDB_WAL_PAYLOAD_MAX - length;
+        length += SDB_WAL_LENGTH + group->batches[i].size;
+    }
+    if (!fits)
+        return sdb_fail(wal->os->errors, STORM_TOO_LARGE,
+                        "log: a commit group of %zu batches has more than %" PRIu32 " bytes",
+                        group->count, (uint32_t)SDB_WAL_PAYLOAD_MAX);
+    group->record.length = (uint32_t)length;
+    group->record.batches = (uint32_t)group->count;
+    if (group->count <= SMALL_GROUP)
+        return STORM_OK;
+    if (group->count > wal->group_room) {
+        free(wal->lengths);
+        free(wal->parts);
+        wal->group_room = 0;
+        wal->lengths = malloc(SDB_WAL_RECORD + group->count * SDB_WAL_LENGTH);
+        wal->parts = malloc((2 * group->count + 1) * sizeof(*wal->parts));
+        if (wal->lengths == NULL || wal->parts == NULL)
+            return sdb_fail(wal->os->errors, STORM_NO_MEMORY,
+                            "log: no memory for a commit group of %zu batches", group->count);
+        wal->group_room = group->count;
+    }
+    group->lengths = wal->lengths;
+    group->parts = wal->parts;
+    return STORM_OK;
+}
+
+/* Checksum `size` bytes and make them the next part. */
+static int add_part(struct iovec *parts, int parts_count, uint32_t *crc, const void *data,
+                    size_t size)
+{
+    if (size == 0)
+        return parts_count;
+    *crc = sdb_crc32c(*crc, data, size);
+    parts[parts_count] = (struct iovec){(void *)(uintptr_t)data, size};
+    return parts_count + 1;
+}
+
+/* Build the record for the place `end` and write it. The first part is header and first length. */
+static storm_status write_group(struct sdb_wal *wal, struct group *group)
+{
+    static const uint8_t zeroes[SDB_WAL_ALIGN];
+    uint8_t *at = group->lengths + SDB_WAL_RECORD;
+    int parts = 1;
+    uint32_t crc;
+
+    group->record.epoch = wal->epoch;
+    group->record.durable = wal->durable;
+    sdb_wal_record_encode(group->lengths, &group->record, wal->seed, wal->end);
+    crc = group->record.header_crc;
+    for (size_t i = 0; i < group->count; i++, at += SDB_WAL_LENGTH) {
+        sdb_put_u32(at, (uint32_t)group->batches[i].size);
+        if (i == 0)
+            crc = sdb_crc32c(crc, at, SDB_WAL_LENGTH);
+        else
+            parts = add_part(group->parts, parts, &crc, at, SDB_WAL_LENGTH);
+        parts = add_part(group->parts, parts, &crc, group->batches[i].data, group->batches[i].size);
+    }
+    parts = add_part(group->parts, parts, &crc, zeroes,
+                     (size_t)sdb_wal_padded(group->record.length) - group->record.length);
+    sdb_put_u32(group->lengths, crc);
+    group->parts[0] = (struct iovec){group->lengths, SDB_WAL_RECORD + SDB_WAL_LENGTH};
+    return sdb_pwritev(wal->file, wal->end, group->parts, parts);
+}
+
+/* Whether the record that was to be written at `end` verifies there. True when it can not be read. */
+static bool stands_there(struct sdb_wal *wal, const struct sdb_wal_record *record)
+{
+    uint8_t chunk[CHECK_CHUNK];
+    struct sdb_wal_record found;
+    uint64_t at = wal->end + SDB_WAL_RECORD;
+    uint64_t left = sdb_wal_padded(record->length);
+    uint32_t crc = record->header_crc;
+    size_t got;
+
+    if (sdb_pread(wal->file, wal->end, chunk, SDB_WAL_RECORD, &got) != STORM_OK)
+        return true;
+    if (got < SDB_WAL_RECORD || !sdb_wal_record_decode(chunk, wal->seed, wal->end, &found) ||
+        found.header_crc != record->header_crc)
+        return false;
+    while (left > 0) {
+        size_t size = left < CHECK_CHUNK ? (size_t)left : CHECK_CHUNK;
+        if (sdb_pread(wal->file, at, chunk, size, &got) != STORM_OK)
+            return true;
+        if (got < size)
+            return false;
+        crc = sdb_crc32c(crc, chunk, size);
+        at += size;
+        left -= size;
+    }
+    return crc == found.crc;
+}
+
+/*
+ * A write failed: see that its record is never replayed. What was not written at all can not be on
+ * the disk, whatever the page cache does, so a record that does not verify now never will, and the
+ * next append overwrites it: this works on a full disk too, where nothing can be written. If it does
+ * verify its header is zeroed, durably, for after a power loss the zeroes might be the part that is
+ * missing.
+ */
+static void undo(struct sdb_wal *wal, const struct sdb_wal_record *record)
+{
+    static const uint8_t zeroes[SDB_WAL_RECORD];
+
+    if (!stands_there(wal, record))
+        return;
+    if (sdb_pwrite(wal->file, wal->end, zeroes, sizeof(zeroes)) != STORM_OK)
+        break_wal(wal, "a failed write could not be taken back");
+    else if (sdb_sync(wal->file) != STORM_OK)
+        break_wal(wal, "a sync failed");
+    else
+        wal->durable = wal->end;
+}
+
+storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
+                            const struct storm_slice *batches, size_t batch_count)
+{
+    uint8_t lengths[SDB_WAL_RECORD + SMALL_GROUP * SDB_WAL_LENGTH];
+    struct iovec parts[2 * SMALL_GROUP + 1];
+    struct group group = {
+        .batches = batches, .count = batch_count, .lengths = lengths, .parts = parts};
+    uint64_t size;
+    storm_status status;
+
+    if (sdb_wal_is_broken(wal))
+        return STORM_IO;
+    if (batch_count == 0)
+        return STORM_OK;
+    if (first_revision <= wal->last_revision || first_revision > UINT64_MAX - batch_count)
+        return sdb_fail(wal->os->errors, STORM_INVALID,
+                        "log: revision %" PRIu64 " does not follow %" PRIu64, first_revision,
+                        wal->last_revision);
+    status = measure(wal, &group);
+    if (status != STORM_OK)
+        return status;
+    group.record.first_revision = first_revision;
+    size = sdb_wal_record_size(group.record.length);
+    if (wal->is_sealed || wal->end > wal->size || size > wal->size - wal->end) {
+        status = roll(wal, size);
+        if (status != STORM_OK)
+            return status;
+    }
+    status = write_group(wal, &group);
+    if (status != STORM_OK) {
+        undo(wal, &group.record);
+        return status;
+    }
+    wal->end += size;
+    wal->last_revision = first_revision + batch_count - 1;
+    count(&wal->bytes, size);
+    count(&wal->appended, size);
+    return STORM_OK;
+}
+
+/* ---- Release and figures ----------------------------------------------------------------------- */
+
+/* Take the oldest segment out of the list if it is below `first_needed` and not the current one. */
+static bool take_released(struct sdb_wal *wal, uint64_t first_needed, struct sdb_wal_live *segment,
+                          bool *keep)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&wal->mu);
+    if (wal->live_count > 1 && wal->live[0].number < first_needed) {
+        found = true;
+        *segment = wal->live[0];
+        wal->live_count--;
+        memmove(wal->live, wal->live + 1, wal->live_count * sizeof(*wal->live));
+        *keep = segment->size == wal->segment_bytes &&
+                wal->spare_count + wal->spares_coming < SDB_WAL_SPARES;
+        if (*keep)
+            wal->spares_coming++;
+    }
+    pthread_mutex_unlock(&wal->mu);
+    return found;
+}
+
+/* The segment's file becomes a spare. */
+static bool keep_spare(struct sdb_wal *wal, uint64_t number, const char *path)
+{
+    char spare[SDB_WAL_PATH];
+    bool kept;
+
+    sdb_wal_spare_path(spare, wal->dir, number);
+    kept = sdb_rename(wal->os, path, spare) == STORM_OK;
+    pthread_mutex_lock(&wal->mu);
+    wal->spares_coming--;
+    if (kept)
+        wal->spares[wal->spare_count++] = number;
+    pthread_mutex_unlock(&wal->mu);
+    return kept;
+}
+
+void sdb_wal_release(struct sdb_wal *wal, uint64_t first_needed)
+{
+    struct sdb_wal_live segment;
+    char path[SDB_WAL_PATH];
+    bool keep;
+
+    while (!sdb_wal_is_broken(wal) && take_released(wal, first_needed, &segment, &keep)) {
+        atomic_fetch_sub_explicit(&wal->bytes, segment.records, memory_order_relaxed);
+        sdb_wal_segment_path(path, wal->dir, segment.number);
+        /* A file that can be neither renamed nor removed is removed by the next open. */
+        if (!keep || !keep_spare(wal, segment.number, path))
+            (void)sdb_unlink(wal->os, path);
+    }
+}
+
+void sdb_wal_stats(const struct sdb_wal *wal, struct sdb_wal_stats *stats)
+{
+    pthread_mutex_t *mu = (pthread_mutex_t *)(uintptr_t)&wal->mu;
+
+    pthread_mutex_lock(mu);
+    stats->segments = wal->live_count;
+    pthread_mutex_unlock(mu);
+    stats->bytes = counted(&wal->bytes);
+    stats->syncs = counted(&wal->syncs);
+    stats->last_sync_us = counted(&wal->last_sync_us);
+    stats->appended_bytes = counted(&wal->appended);
+}
+
+/* ---- Begin and end ----------------------------------------------------------------------------- */
+
+/* Go on in the last of the live segments. */
+static storm_status resume_segment(struct sdb_wal *wal, const struct sdb_wal_resume *resume)
+{
+    const struct sdb_wal_live *last = &resume->live[resume->live_count - 1];
+    struct sdb_file *file;
+    char path[SDB_WAL_PATH];
+    storm_status status;
+
+    wal->live = malloc(resume->live_count * sizeof(*wal->live));
+    if (wal->live == NULL)
+        return sdb_fail(wal->os->errors, STORM_NO_MEMORY, "log: no memory for %zu segments",
+                        resume->live_count);
+    memcpy(wal->live, resume->live, resume->live_count * sizeof(*wal->live));
+    wal->live_count = resume->live_count;
+    wal->live_room = resume->live_count;
+    for (size_t i = 0; i < resume->live_count; i++)
+        count(&wal->bytes, resume->live[i].records);
+    sdb_wal_segment_path(path, wal->dir, last->number);
+    status = sdb_open(wal->os, path, SDB_OPEN_WRITE, &file);
+    if (status != STORM_OK)
+        return status;
+    enter_segment(wal, file, last);
+    status = sdb_sync(file);
+    if (status == STORM_OK)
+        status = sdb_sync_dir(wal->os, wal->dir);
+    return status;
+}
+
+storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
+                                   uint64_t (*next_number)(void *ctx), void *number_ctx,
+                                   const struct sdb_wal_resume *resume, struct sdb_wal **wal)
+{
+    struct sdb_wal *made = calloc(1, sizeof(*made));
+    storm_status status;
+
+    *wal = NULL;
+    if (made == NULL || pthread_mutex_init(&made->mu, NULL) != 0) {
+        free(made);
+        return sdb_fail(options->os->errors, STORM_NO_MEMORY, "log: no memory for the writer");
+    }
+    made->os = options->os;
+    made->store_id = options->store_id;
+    made->epoch = options->epoch;
+    made->segment_bytes = options->segment_bytes;
+    made->next_number = next_number;
+    made->number_ctx = number_ctx;
+    made->last_revision = resume->last_revision;
+    made->dir = strdup(options->dir);
+    if (made->dir == NULL)
+        status = sdb_fail(options->os->errors, STORM_NO_MEMORY, "log: no memory for the writer");
+    else if (resume->live_count > 0)
+        status = resume_segment(made, resume);
+    else
+        status = next_segment(made, 0);
+    if (status == STORM_OK)
+        *wal = made;
+    else
+        sdb_wal_close(made);
+    return status;
+}
+
+void sdb_wal_close(struct sdb_wal *wal)
+{
+    if (wal == NULL)
+        return;
+    sdb_close(wal->file);
+    pthread_mutex_destroy(&wal->mu);
+    free(wal->live);
+    free(wal->lengths);
+    free(wal->parts);
+    free(wal->dir);
+    free(wal);
+}
