@@ -14,14 +14,14 @@
 
 static const char fixture_dir[] = "db";
 
-/* Bytes of the batch of `revision` as `epoch` wrote it: both numbers, then noise. */
-static void fill(uint8_t *to, size_t size, uint64_t revision, uint32_t epoch)
+/* Bytes of the batch of `revision` in append number `writer`: both numbers, then noise. */
+static void fill(uint8_t *to, size_t size, uint64_t revision, uint32_t writer)
 {
-    uint64_t noise = revision << 32 ^ epoch;
+    uint64_t noise = revision << 32 ^ writer;
     size_t at = 8;
 
     sdb_put_u32(to, (uint32_t)revision);
-    sdb_put_u32(to + 4, epoch);
+    sdb_put_u32(to + 4, writer);
     for (; at + 8 <= size; at += 8)
         sdb_put_u64(to + at, random_u64(&noise));
     for (; at < size; at++)
@@ -123,17 +123,14 @@ void wal_fixture_accept(struct wal_fixture *f, uint64_t last)
     f->synced = last;
 }
 
-void wal_fixture_reopen(struct wal_fixture *f)
+storm_status wal_fixture_try_reopen(struct wal_fixture *f)
 {
     storm_status status;
 
     wal_fixture_close(f);
     status = wal_fixture_open(f);
-    if (status != STORM_OK) {
-        char text[SDB_ERROR_TEXT];
-        sdb_errors_newest(&f->errors, text, sizeof(text));
-        fail_msg("open: %s", text);
-    }
+    if (status != STORM_OK)
+        return status;
     if (f->replayed < f->synced)
         fail_msg("revisions to %d were synced, %d came back", (int)f->synced, (int)f->replayed);
     assert_true(f->replayed <= f->appended);
@@ -143,6 +140,17 @@ void wal_fixture_reopen(struct wal_fixture *f)
         f->segment = sdb_wal_segment(f->wal);
         f->segment_floor = f->appended + 1;
     }
+    return STORM_OK;
+}
+
+void wal_fixture_reopen(struct wal_fixture *f)
+{
+    char text[SDB_ERROR_TEXT];
+
+    if (wal_fixture_try_reopen(f) == STORM_OK)
+        return;
+    sdb_errors_newest(&f->errors, text, sizeof(text));
+    fail_msg("open: %s", text);
 }
 
 storm_status wal_fixture_replay(struct wal_fixture *f)
@@ -166,9 +174,10 @@ storm_status wal_fixture_append(struct wal_fixture *f, size_t count, size_t size
         free(batches);
         return STORM_NO_MEMORY;
     }
+    f->appends++;
     assert_true(size >= 8 && f->appended + count < WAL_FIXTURE_REVISIONS);
     for (size_t i = 0; i < count; i++) {
-        fill(bytes + i * size, size, f->appended + 1 + i, f->options.epoch);
+        fill(bytes + i * size, size, f->appended + 1 + i, f->appends);
         batches[i] = storm_bytes(bytes + i * size, size);
     }
     status = sdb_wal_append(f->wal, f->appended + 1, batches, count);
@@ -183,7 +192,7 @@ storm_status wal_fixture_append(struct wal_fixture *f, size_t count, size_t size
         return status;
     for (size_t i = 0; i < count; i++) {
         f->appended++;
-        f->writer[f->appended] = f->options.epoch;
+        f->writer[f->appended] = f->appends;
         f->size[f->appended] = size;
     }
     return STORM_OK;

@@ -1,9 +1,9 @@
 /*
  * A log on the disk in memory, with a model of what it must say when it is opened again.
  *
- * A batch's bytes follow from its revision and the epoch that wrote it, so a batch that comes back is
- * compared byte by byte, and one that was dropped and written anew under the same revision is told
- * from its dead predecessor. The model stands in for the manifest too: epoch, first needed segment
+ * A batch's bytes follow from its revision and the number of the append that wrote it, so a batch that
+ * comes back is compared byte by byte, and one that failed or was dropped and then written anew under
+ * the same revision is told from its dead predecessor. The model stands in for the manifest too: epoch, first needed segment
  * and fresh numbers live here and survive every power loss.
  *
  * wal_fixture_reopen() asserts the log's promise: the replay begins at the first needed revision, has
@@ -33,7 +33,8 @@ struct wal_fixture {
     uint64_t synced;        /* last revision that was acknowledged as durable */
     uint64_t replayed;      /* last revision of the replay under way or last done */
     bool is_wrong;          /* the replay under way met something that must not be */
-    uint32_t writer[WAL_FIXTURE_REVISIONS]; /* epoch that appended each revision */
+    uint32_t appends;       /* calls so far, failed ones too */
+    uint32_t writer[WAL_FIXTURE_REVISIONS]; /* which of them wrote each revision */
     size_t size[WAL_FIXTURE_REVISIONS];     /* and the batch's size */
 };
 
@@ -42,7 +43,9 @@ void wal_fixture_destroy(struct wal_fixture *f);
 
 /* Open under a new epoch and check the replay, if it succeeds. The wal must be closed. */
 storm_status wal_fixture_open(struct wal_fixture *f);
-/* Open and assert that it works and keeps the promise. */
+/* Close, open and, if that works, assert the promise and go on from what came back. */
+storm_status wal_fixture_try_reopen(struct wal_fixture *f);
+/* The same, and it must work. */
 void wal_fixture_reopen(struct wal_fixture *f);
 void wal_fixture_close(struct wal_fixture *f);
 /* The same reading without a writer. */
