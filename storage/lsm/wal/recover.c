@@ -138,18 +138,18 @@ static storm_status read_header(struct recovery *r, struct segment *segment)
 
 static storm_status read_headers(struct recovery *r, uint64_t first_segment)
 {
-    size_t skip = 0;
+    size_t skip = 0, needed;
     storm_status status = STORM_OK;
 
     while (skip < r->on_disk.count && r->on_disk.list[skip] < first_segment)
         skip++;
-    r->count = r->on_disk.count - skip;
-    if (r->count == 0)
+    needed = r->on_disk.count - skip;
+    if (needed == 0)
         return STORM_OK;
-    r->segments = calloc(r->count, sizeof(*r->segments));
+    r->segments = calloc(needed, sizeof(*r->segments));
     if (r->segments == NULL)
-        return sdb_fail(r->os->errors, STORM_NO_MEMORY, "log: no memory for %zu segments",
-                        r->count);
+        return sdb_fail(r->os->errors, STORM_NO_MEMORY, "log: no memory for %zu segments", needed);
+    r->count = needed;
     for (size_t i = 0; i < r->count && status == STORM_OK; i++) {
         r->segments[i].number = r->on_disk.list[skip + i];
         status = read_header(r, &r->segments[i]);
