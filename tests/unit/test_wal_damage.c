@@ -180,6 +180,25 @@ static void what_a_torn_record_hides_is_counted(void **state)
     wal_fixture_destroy(log.f);
 }
 
+static void remains_of_an_earlier_open_are_not_counted_again(void **state)
+{
+    struct mapped log = {.f = wal_fixture_create(SEGMENT, 27)};
+
+    (void)state;
+    wal_fixture_reopen(log.f);
+    for (int i = 0; i < 4; i++)
+        add(&log, 100);
+    wal_fixture_close(log.f);
+    assert_int_equal(sim_flip(log.f->disk, wal_fixture_path(1), log.from[1] + 40, 1), 0);
+    wal_fixture_reopen(log.f);
+    assert_int_equal(log.f->report.torn_bytes, log.to[3] - log.from[1]);
+    assert_int_equal(wal_fixture_append(log.f, 1, 100), STORM_OK);
+    wal_fixture_reopen(log.f); /* two whole records of the first open lie behind the end */
+    assert_int_equal(log.f->replayed, 2);
+    assert_int_equal(log.f->report.torn_bytes, 0);
+    wal_fixture_destroy(log.f);
+}
+
 /* ---- Rot -------------------------------------------------------------------------------------- */
 
 /* Two places of `size` bytes that were changed; one where `a` is `b`. */
@@ -603,6 +622,7 @@ int main(void)
         cmocka_unit_test(a_tail_torn_at_any_byte_is_dropped_quietly),
         cmocka_unit_test(remains_of_a_torn_tail_never_come_back),
         cmocka_unit_test(what_a_torn_record_hides_is_counted),
+        cmocka_unit_test(remains_of_an_earlier_open_are_not_counted_again),
         cmocka_unit_test(a_flip_of_any_byte_is_an_error_or_ends_an_unvouched_log),
         cmocka_unit_test(a_synced_record_is_vouched_for_by_the_next_one),
         cmocka_unit_test(every_sync_moves_the_durable_offset),
