@@ -506,6 +506,28 @@ static void left_overs_of_a_failed_roll_are_passed_by(void **state)
     wal_fixture_destroy(log.f);
 }
 
+static void whole_headers_that_make_no_sense_are_refused(void **state)
+{
+    static const struct {
+        uint64_t previous, previous_end;
+    } wrong[] = {{4, 5000}, {5, SDB_WAL_HEADER}, {3, SDB_WAL_HEADER - 8}, {3, SDB_WAL_HEADER + 4}};
+    struct mapped log = synced_log(SEGMENT, 700);
+    struct sdb_wal_header header = {
+        .store_id = log.f->options.store_id, .number = 4, .last_revision = log.count, .epoch = 1};
+    uint8_t page[SEGMENT] = {0};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        header.previous = wrong[i].previous;
+        header.previous_end = wrong[i].previous_end;
+        sdb_wal_header_encode(page, &header);
+        assert_int_equal(sim_write_file(log.f->disk, wal_fixture_path(4), page, sizeof(page)), 0);
+        assert_int_equal(wal_fixture_open(log.f), STORM_CORRUPT);
+        assert_says(log.f, 4, "as the one before");
+    }
+    wal_fixture_destroy(log.f);
+}
+
 /* ---- Records that verify and make no sense ---------------------------------------------------- */
 
 static void put_record(uint8_t *file, uint64_t offset, struct sdb_wal_record record,
@@ -635,6 +657,7 @@ int main(void)
         cmocka_unit_test(a_newer_format_is_refused_by_name_and_nothing_changed),
         cmocka_unit_test(a_last_segment_without_a_header_is_absent),
         cmocka_unit_test(left_overs_of_a_failed_roll_are_passed_by),
+        cmocka_unit_test(whole_headers_that_make_no_sense_are_refused),
         cmocka_unit_test(whole_records_that_make_no_sense_are_refused),
         cmocka_unit_test(an_epoch_that_did_not_grow_is_refused),
         cmocka_unit_test(a_file_cut_off_inside_synced_segments_is_noticed),

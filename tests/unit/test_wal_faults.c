@@ -219,6 +219,46 @@ static void any_failing_call_is_an_error_and_costs_nothing_acknowledged(void **s
     }
 }
 
+static void every_read_of_a_large_log_may_fail(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(4 * 1024 * 1024, SEED);
+    uint64_t nth = 0;
+    storm_status status;
+    bool fired;
+
+    (void)state;
+    /* Larger than the reader's window of 1 MiB, and a tail that takes more than one. */
+    wal_fixture_reopen(f);
+    assert_int_equal(wal_fixture_append(f, 1, 1500000), STORM_OK);
+    assert_int_equal(wal_fixture_append(f, 1, 100), STORM_OK);
+    do {
+        sim_plan_set(f->disk,
+                     (struct sim_plan){.call = SIM_READ, .nth = ++nth, .status = STORM_IO});
+        status = wal_fixture_replay(f);
+        fired = sim_plan_fired(f->disk);
+        assert_int_equal(status, fired ? STORM_IO : STORM_OK);
+        sim_plan_set(f->disk, (struct sim_plan){0});
+    } while (fired);
+    assert_true(nth > 5);
+    assert_int_equal(f->replayed, 2);
+    wal_fixture_destroy(f);
+}
+
+static void a_segment_number_that_does_not_follow_is_refused(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(SEGMENT, SEED);
+
+    (void)state;
+    wal_fixture_reopen(f);
+    assert_int_equal(wal_fixture_append(f, 1, 11000), STORM_OK);
+    f->number = 0;
+    assert_int_equal(wal_fixture_append(f, 1, 5000), STORM_INVALID);
+    assert_int_equal(wal_fixture_append(f, 1, 5000), STORM_OK);
+    wal_fixture_reopen(f);
+    assert_int_equal(f->replayed, 2);
+    wal_fixture_destroy(f);
+}
+
 static void a_failed_sync_is_final(void **state)
 {
     (void)state;
@@ -467,6 +507,8 @@ int main(void)
         cmocka_unit_test(power_lost_again_and_again_in_one_life),
         cmocka_unit_test(power_lost_inside_recovery_loses_nothing),
         cmocka_unit_test(any_failing_call_is_an_error_and_costs_nothing_acknowledged),
+        cmocka_unit_test(every_read_of_a_large_log_may_fail),
+        cmocka_unit_test(a_segment_number_that_does_not_follow_is_refused),
         cmocka_unit_test(a_failed_sync_is_final),
         cmocka_unit_test(a_failed_sync_of_a_new_segment_is_final_too),
         cmocka_unit_test(a_broken_log_keeps_its_files),

@@ -55,8 +55,9 @@ typedef storm_status (*sdb_wal_batch_fn)(void *ctx, uint64_t revision, struct st
 
 struct sdb_wal_report {
     uint64_t segments, batches, bytes;
-    uint64_t torn_bytes; /* from the log's end to the end of the last record of which at least the
-                               header is whole behind it; 0 = a clean end */
+    /* 0 = a clean end; else what was dropped: from the log's end to the end of the last record
+     * behind it of which at least the header is whole. Remains of earlier lives do not count. */
+    uint64_t torn_bytes;
     uint64_t last_revision; /* 0 = no batch */
 };
 
@@ -75,7 +76,7 @@ void sdb_wal_close(struct sdb_wal *wal);
  * Append one record with `count` batches of revisions first_revision, +1, ... Batches are written
  * from where they lie. Rolls to a new segment when this one is full (the old one is synced first, so
  * that only the last segment can have a torn tail).
- * No batches (count 0): nothing is written. STORM_INVALID when first_revision does not exceed all before.
+ * No batches (count 0): nothing is written. STORM_INVALID: first_revision is not above all before.
  * On failure nothing of the group will ever be replayed: the partial record is cut off (overwritten or the writer
  * moved back before it); when even that fails, or a sync failed on the way, the wal is broken: sdb_wal_is_broken().
  */
