@@ -14,7 +14,7 @@
 #include <stdio.h>
 
 #include "lsm/wal/format.h"
-#include "random.h"
+#include "test_dir.h"
 #include "wal_fixture.h"
 
 enum { SEGMENT = 64 * 1024 };
@@ -469,6 +469,64 @@ static void release_and_stats_work_beside_the_writer(void **state)
     wal_fixture_destroy(f);
 }
 
+static uint64_t next_of(void *ctx)
+{
+    return ++*(uint64_t *)ctx;
+}
+
+static storm_status count_batch(void *ctx, uint64_t revision, struct storm_slice ops)
+{
+    uint64_t *seen = ctx;
+    return ops.size == 1000 && revision == ++*seen ? STORM_OK : STORM_CORRUPT;
+}
+
+static void it_works_on_the_real_file_system_too(void **state)
+{
+    static const uint8_t bytes[1000] = "batch";
+    struct storm_slice batches[3] = {{bytes, 1000}, {bytes, 1000}, {bytes, 1000}};
+    struct sdb_wal_options options = {.store_id = 5, .segment_bytes = SEGMENT};
+    uint64_t number = 0, first = 1, revision = 0, seen = 0;
+    struct sdb_wal_report report;
+    struct sdb_errors errors;
+    struct test_dir dir;
+    struct sdb_wal *wal;
+    struct sdb_os os;
+
+    (void)state;
+    test_dir_init(&dir);
+    sdb_errors_init(&errors, NULL, NULL);
+    sdb_os_posix_init(&os, &errors);
+    options.os = &os;
+    options.dir = dir.path;
+    for (int round = 0; round < 3; round++) {
+        options.epoch++;
+        assert_int_equal(
+            sdb_wal_open(&options, first, count_batch, &seen, next_of, &number, &wal, &report),
+            STORM_OK);
+        assert_true(seen == revision && report.torn_bytes == 0);
+        for (int i = 0; i < 100; i++, revision += 3)
+            assert_int_equal(sdb_wal_append(wal, revision + 1, batches, 3), STORM_OK);
+        sdb_wal_start_writeback(wal);
+        assert_int_equal(sdb_wal_sync(wal), STORM_OK);
+        if (round == 1) {
+            /* A segment that nothing but the next append will be in. */
+            do {
+                first = sdb_wal_segment(wal);
+                assert_int_equal(sdb_wal_append(wal, revision + 1, batches, 1), STORM_OK);
+                revision++;
+            } while (sdb_wal_segment(wal) == first);
+            seen = revision - 1;
+            first = sdb_wal_segment(wal);
+            sdb_wal_release(wal, first);
+        } else {
+            seen = 0;
+        }
+        sdb_wal_close(wal);
+    }
+    sdb_errors_fini(&errors);
+    test_dir_fini(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -491,6 +549,7 @@ int main(void)
         cmocka_unit_test(a_sync_with_nothing_new_costs_nothing),
         cmocka_unit_test(what_was_replayed_is_synced_before_open_is_back),
         cmocka_unit_test(release_and_stats_work_beside_the_writer),
+        cmocka_unit_test(it_works_on_the_real_file_system_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
