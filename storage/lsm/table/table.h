@@ -27,11 +27,10 @@ struct sdb_table_props {
     uint64_t deletes;
     uint64_t keys;       /* distinct user keys */
     uint64_t raw_bytes;  /* keys and values before compression */
-    uint64_t data_bytes; /* stored data blocks */
+    uint64_t data_bytes; /* stored data blocks, trailers included */
     uint64_t data_blocks;
     uint64_t min_revision;
     uint64_t max_revision;
-    uint64_t max_expires_ms; /* 0 = at least one entry never expires or none expires; see builder */
     uint64_t created_ms;
     uint32_t codec; /* asked for; each block says its own */
 };

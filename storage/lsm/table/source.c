@@ -1,0 +1,297 @@
+/*
+ * A source over one table: a walk over the index, and in the block where it stands a walk over
+ * entries.
+ *
+ * Blocks come from one of two places.
+ *   Through the cache (readahead 0): block by block, kept by a reference while the source is in it.
+ *   By chunks (readahead > 0): many neighbouring blocks in one read, past the cache, which a scan of
+ *   the whole table would only empty. The chunk starts at two blocks after a jump and doubles up to
+ *   `readahead` as long as the walk goes on in one direction, so that a short scan reads little and a
+ *   compaction reads large. Raw blocks are walked where they lie in the chunk; compressed ones are
+ *   decoded into a block of their own. One that does not verify is read alone once more.
+ *
+ * The source's public entry mirrors the block iterator's. Leaving a block at either end loads the
+ * neighbour; running off the table leaves the source invalid with STORM_OK.
+ */
+#include <stdlib.h>
+
+#include "lsm/table/format.h"
+#include "lsm/table/reader.h"
+
+enum { NO_BLOCK = UINT32_MAX, FIRST_CHUNK = 8 << 10 };
+
+struct table_source {
+    struct sdb_source base;
+    struct sdb_table *table;
+    bool fill_cache;
+    size_t readahead;
+
+    struct sdb_block_iter iter;
+    uint32_t current;        /* the block the iterator reads, or NO_BLOCK */
+    struct sdb_block *block; /* holds its bytes, unless they are in the chunk */
+
+    uint8_t *chunk;
+    size_t chunk_room;
+    uint64_t chunk_at; /* what of the file is in it */
+    size_t chunk_size;
+    size_t chunk_next; /* how much to read next */
+    bool is_backward;  /* the direction of the last step from block to block */
+};
+
+static void show(struct table_source *source)
+{
+    source->base.valid = source->iter.valid;
+    source->base.key = source->iter.key;
+    source->base.tag = source->iter.tag;
+    source->base.value = source->iter.value;
+}
+
+static void stop(struct table_source *source, storm_status status)
+{
+    source->base.valid = false;
+    source->base.status = status;
+}
+
+/* ---- Blocks ----------------------------------------------------------------------------------- */
+
+static void drop_block(struct table_source *source)
+{
+    source->current = NO_BLOCK;
+    sdb_block_unref(source->block);
+    source->block = NULL;
+}
+
+static bool in_chunk(const struct table_source *source, struct sdb_handle handle)
+{
+    return handle.offset >= source->chunk_at &&
+           handle.offset + handle.size + SDB_TRAILER_SIZE <= source->chunk_at + source->chunk_size;
+}
+
+/* Read a chunk with the whole block in it, and more of what lies ahead. */
+static storm_status read_chunk(struct table_source *source, struct sdb_handle handle)
+{
+    size_t stored = (size_t)handle.size + SDB_TRAILER_SIZE;
+    size_t wanted = source->chunk_next > stored ? source->chunk_next : stored;
+    uint64_t start = handle.offset;
+    uint64_t end = sdb_index_data_end(&source->table->index);
+    if (source->is_backward) {
+        end = handle.offset + stored;
+        start = end > wanted ? end - wanted : 0;
+    }
+    size_t size = end - start < wanted ? (size_t)(end - start) : wanted;
+    source->chunk_size = 0;
+    if (size > source->chunk_room) {
+        free(source->chunk);
+        source->chunk_room = 0;
+        source->chunk = malloc(size);
+        if (source->chunk == NULL)
+            return sdb_table_fail(source->table, handle.offset, STORM_NO_MEMORY);
+        source->chunk_room = size;
+    }
+    storm_status status =
+        sdb_pread(source->table->file, start, source->chunk, size, &source->chunk_size);
+    source->chunk_at = start;
+    size_t doubled = source->chunk_next * 2;
+    source->chunk_next = doubled < source->readahead ? doubled : source->readahead;
+    if (status != STORM_OK)
+        source->chunk_size = 0;
+    return status;
+}
+
+/* The block's contents out of a chunk. */
+static storm_status load_from_chunk(struct table_source *source, struct sdb_handle handle,
+                                    struct storm_slice *contents)
+{
+    if (!in_chunk(source, handle)) {
+        storm_status status = read_chunk(source, handle);
+        if (status != STORM_OK)
+            return status;
+    }
+    storm_status status;
+    const uint8_t *stored = source->chunk + (handle.offset - source->chunk_at);
+    if (!in_chunk(source, handle) || !sdb_table_verifies(source->table, handle, stored)) {
+        status = sdb_table_load(source->table, handle, &source->block);
+    } else if (stored[handle.size] != STORM_CODEC_NONE) {
+        status = sdb_table_decode(source->table, handle, stored, &source->block);
+    } else {
+        *contents = storm_bytes(stored, handle.size);
+        return STORM_OK;
+    }
+    if (status == STORM_OK)
+        *contents = storm_bytes(source->block->data, source->block->size);
+    return status;
+}
+
+/* Stand in a block, anywhere. False, and stopped, when it cannot be read. */
+static bool enter_block(struct table_source *source, uint32_t index)
+{
+    struct sdb_block_view view;
+    struct storm_slice contents = {NULL, 0};
+    storm_status status;
+    if (index == source->current)
+        return true;
+    bool is_neighbour = source->current != NO_BLOCK &&
+                        (index == source->current + 1 || index + 1 == source->current);
+    source->is_backward = is_neighbour && index < source->current;
+    if (!is_neighbour)
+        source->chunk_next = source->readahead < FIRST_CHUNK ? source->readahead : FIRST_CHUNK;
+    drop_block(source);
+    struct sdb_handle handle = sdb_table_handle(source->table, index);
+    if (source->readahead != 0) {
+        status = load_from_chunk(source, handle, &contents);
+    } else {
+        status = sdb_table_block(source->table, index, source->fill_cache, &source->block);
+        if (status == STORM_OK)
+            contents = storm_bytes(source->block->data, source->block->size);
+    }
+    if (status == STORM_OK)
+        status = sdb_table_parse(source->table, handle.offset, contents, &view);
+    if (status == STORM_OK && view.restarts == 0)
+        status = sdb_table_fail(source->table, handle.offset, STORM_CORRUPT);
+    if (status != STORM_OK) {
+        drop_block(source);
+        stop(source, status);
+        return false;
+    }
+    sdb_block_iter_set(&source->iter, &view);
+    source->current = index;
+    return true;
+}
+
+/* The block iterator failed, or the source stands on what it found. False if it ran off the block. */
+static bool settle(struct table_source *source)
+{
+    if (source->iter.valid) {
+        source->base.status = STORM_OK;
+        show(source);
+        return true;
+    }
+    if (source->iter.status == STORM_OK)
+        return false;
+    uint64_t offset = source->table->index.slots[source->current].offset;
+    stop(source, sdb_table_fail(source->table, offset, source->iter.status));
+    return true;
+}
+
+static void first_of(struct table_source *source, uint32_t index)
+{
+    if (index >= source->table->index.count) {
+        stop(source, STORM_OK);
+        return;
+    }
+    if (!enter_block(source, index))
+        return;
+    sdb_block_iter_first(&source->iter);
+    if (!settle(source))
+        stop(source, STORM_OK);
+}
+
+/* `index` is one more than the block's, so that 0 is "before the table". */
+static void last_of(struct table_source *source, uint32_t index)
+{
+    if (index == 0) {
+        stop(source, STORM_OK);
+        return;
+    }
+    if (!enter_block(source, index - 1))
+        return;
+    sdb_block_iter_last(&source->iter);
+    if (!settle(source))
+        stop(source, STORM_OK);
+}
+
+/* ---- Moves ------------------------------------------------------------------------------------ */
+
+static void move_first(struct sdb_source *base)
+{
+    first_of((struct table_source *)base, 0);
+}
+
+static void move_last(struct sdb_source *base)
+{
+    struct table_source *source = (struct table_source *)base;
+    last_of(source, source->table->index.count);
+}
+
+static void move_seek(struct sdb_source *base, struct storm_slice key, uint64_t tag)
+{
+    struct table_source *source = (struct table_source *)base;
+    uint32_t index = sdb_index_find(&source->table->index, key, tag);
+    if (index == source->table->index.count) {
+        stop(source, STORM_OK);
+        return;
+    }
+    if (!enter_block(source, index))
+        return;
+    sdb_block_iter_seek(&source->iter, key, tag);
+    if (!settle(source))
+        first_of(source, index + 1);
+}
+
+static void move_seek_before(struct sdb_source *base, struct storm_slice key, uint64_t tag)
+{
+    struct table_source *source = (struct table_source *)base;
+    uint32_t index = sdb_index_find(&source->table->index, key, tag);
+    if (index == source->table->index.count) {
+        last_of(source, index);
+        return;
+    }
+    if (!enter_block(source, index))
+        return;
+    sdb_block_iter_seek_before(&source->iter, key, tag);
+    if (!settle(source))
+        last_of(source, index);
+}
+
+static void move_next(struct sdb_source *base)
+{
+    struct table_source *source = (struct table_source *)base;
+    sdb_block_iter_next(&source->iter);
+    if (__builtin_expect(source->iter.valid, 1))
+        show(source);
+    else if (!settle(source))
+        first_of(source, source->current + 1);
+}
+
+static void move_prev(struct sdb_source *base)
+{
+    struct table_source *source = (struct table_source *)base;
+    sdb_block_iter_prev(&source->iter);
+    if (__builtin_expect(source->iter.valid, 1))
+        show(source);
+    else if (!settle(source))
+        last_of(source, source->current);
+}
+
+static void destroy(struct sdb_source *base)
+{
+    struct table_source *source = (struct table_source *)base;
+    drop_block(source);
+    sdb_block_iter_fini(&source->iter);
+    free(source->chunk);
+    free(source);
+}
+
+static const struct sdb_source_ops table_source_ops = {
+    .first = move_first,
+    .last = move_last,
+    .seek = move_seek,
+    .seek_before = move_seek_before,
+    .next = move_next,
+    .prev = move_prev,
+    .destroy = destroy,
+};
+
+struct sdb_source *sdb_table_source(struct sdb_table *table, bool fill_cache, size_t readahead)
+{
+    struct table_source *source = calloc(1, sizeof *source);
+    if (source == NULL)
+        return NULL;
+    source->base.ops = &table_source_ops;
+    source->table = table;
+    source->fill_cache = fill_cache;
+    source->readahead = fill_cache ? 0 : readahead;
+    source->current = NO_BLOCK;
+    sdb_block_iter_init(&source->iter);
+    return &source->base;
+}
