@@ -43,3 +43,8 @@ if(STORM_COVERAGE)
   target_compile_options(storm_flags INTERFACE --coverage -O0)
   target_link_options(storm_flags INTERFACE --coverage)
 endif()
+
+# libFuzzer steers by the coverage of what it tests: the library needs its counters too.
+if(STORM_BUILD_FUZZERS)
+  target_compile_options(storm_flags INTERFACE -fsanitize=fuzzer-no-link)
+endif()

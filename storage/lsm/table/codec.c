@@ -232,8 +232,8 @@ bool sdb_codec_plausible(unsigned codec, struct storm_slice in, size_t size)
         return size / 1032 <= in.size;
     case STORM_CODEC_LZ4: /* one byte of a length gives 255 bytes at best */
         return size / 255 <= in.size;
-    case STORM_CODEC_ZSTD:
-        return ZSTD_getFrameContentSize(in.data, in.size) == size;
+    case STORM_CODEC_ZSTD: /* a block of four bytes gives 128 KiB at best */
+        return size / 32768 <= in.size && ZSTD_getFrameContentSize(in.data, in.size) == size;
     default:
         return true;
     }
