@@ -7,6 +7,7 @@
 
 #include "lsm/table/table.h"
 #include "os/sim.h"
+#include "util/buffer.h"
 
 #define KIT_PATH "/000007.sst"
 enum { KIT_NUMBER = 7, KIT_NOW_MS = 1234567 };
@@ -65,5 +66,17 @@ struct kit_verdict kit_examine(struct kit *kit, struct sdb_os *os, uint64_t size
 void kit_liar_init(struct sdb_os *liar, struct sdb_os *honest);
 void kit_lie_at(uint64_t nth, bool for_ever, uint64_t byte);
 uint64_t kit_lies(void);
+
+/*
+ * A file whose parts tile it and verify, whatever is in them:
+ *
+ *   | u16 index size | index | u16 props size | props | u16 filter size | filter | data |
+ *
+ * The index says how large the blocks are; data gives their contents, each after its codec byte, until
+ * it is used up, zeroes after that; the true bytes and count of blocks follow the properties. False
+ * when there is no such file. `file` has a maximum of KIT_ASSEMBLE_MAX.
+ */
+enum { KIT_ASSEMBLE_MAX = 1 << 19 };
+bool kit_assemble(struct storm_slice parts, struct sdb_buffer *file);
 
 #endif

@@ -206,6 +206,7 @@ static void a_block_answers_as_a_sorted_array_does(void **unused)
             struct sdb_block_view view;
             struct storm_slice contents = build(&array, interval, &builder);
             assert_int_equal(sdb_block_parse(contents, &view), STORM_OK);
+            assert_int_equal(view.restarts, (array.count + interval - 1) / interval);
             assert_int_equal(sdb_block_check(&view), STORM_OK);
             sdb_block_iter_set(&iter, &view);
             check_walks(&array, &iter);
@@ -242,6 +243,11 @@ static void the_longest_keys_and_large_values_come_back(void **unused)
     assert_int_equal(sdb_block_parse(build(&array, 16, &builder), &view), STORM_OK);
     assert_int_equal(sdb_block_check(&view), STORM_OK);
     sdb_block_iter_set(&iter, &view);
+    /* From a walk backwards to one forwards, before there is room for such a key. */
+    sdb_block_iter_last(&iter);
+    sdb_block_iter_prev(&iter);
+    sdb_block_iter_next(&iter);
+    expect(&iter, &array, array.count - 1);
     check_walks(&array, &iter);
     check_seeks(&array, &view, &iter);
     check_turns(&array, &iter);

@@ -335,6 +335,29 @@ static void entries_out_of_order_or_range_are_refused(void **unused)
     }
 }
 
+static void a_finished_table_takes_nothing_more(void **unused)
+{
+    (void)unused;
+    struct sdb_table_builder *builder;
+    struct sdb_table_props props;
+    struct sdb_table_options options = kit_options(4096, STORM_CODEC_NONE);
+    uint64_t bytes;
+    uint8_t *key = calloc(1, 65536);
+    assert_int_equal(sdb_table_builder_open(&kit.os, KIT_PATH, 7, &options, &builder), STORM_OK);
+    assert_int_equal(sdb_table_builder_finish(builder, 1, &props, &bytes), STORM_OK);
+    assert_int_equal(sdb_table_builder_finish(builder, 1, &props, &bytes), STORM_INVALID);
+    assert_int_equal(sdb_table_builder_add(builder, storm_text("a"), sdb_tag(1, 1), storm_text("")),
+                     STORM_INVALID);
+    sdb_table_builder_close(builder);
+    assert_int_equal(sim_remove(kit.disk, KIT_PATH), STORM_OK);
+    assert_int_equal(sdb_table_builder_open(&kit.os, KIT_PATH, 7, &options, &builder), STORM_OK);
+    assert_int_equal(
+        sdb_table_builder_add(builder, storm_bytes(key, 65536), sdb_tag(1, 1), storm_text("")),
+        STORM_TOO_LARGE);
+    sdb_table_builder_close(builder);
+    free(key);
+}
+
 static void options_out_of_range_are_refused(void **unused)
 {
     (void)unused;
@@ -695,6 +718,7 @@ int main(void)
         cmocka_unit_test(separators_are_short_and_between),
         cmocka_unit_test_setup_teardown(entries_out_of_order_or_range_are_refused, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_finished_table_takes_nothing_more, set_up, tear_down),
         cmocka_unit_test_setup_teardown(options_out_of_range_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_existing_file_is_not_overwritten, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_size_estimate_is_near_the_file, set_up, tear_down),

@@ -9,9 +9,12 @@
 #include <stdlib.h>
 
 #include "alloc_fail.h"
+#include "lsm/table/format.h"
 #include "lsm/table/reader.h"
 #include "random.h"
 #include "table_kit.h"
+#include "util/coding.h"
+#include "util/crc32c.h"
 
 static uint64_t seed;
 static struct kit kit;
@@ -158,6 +161,201 @@ static void a_damaged_block_leaves_the_others_readable(void **unused)
     assert_non_null(strstr(text, KIT_PATH ": block at 0: checksum"));
     sdb_table_close(table);
     kit_model_fini(&model);
+}
+
+/* ---- Lies under a good checksum --------------------------------------------------------------- */
+
+struct parts {
+    struct storm_slice index, props, filter, data;
+};
+
+#define BYTES(text)                                                                                \
+    {                                                                                              \
+        (const uint8_t *)(text), sizeof(text) - 1                                                  \
+    }
+
+static void add_part(struct sdb_buffer *parts, struct storm_slice part)
+{
+    sdb_buffer_add_u8(parts, (uint8_t)part.size);
+    sdb_buffer_add_u8(parts, (uint8_t)(part.size >> 8));
+    sdb_buffer_add(parts, part.data, part.size);
+}
+
+/* Put a table of these parts on the disk and open it. */
+static storm_status open_crafted(const struct parts *parts, struct sdb_table **table)
+{
+    struct sdb_buffer bytes;
+    struct sdb_buffer file;
+    sdb_buffer_init(&bytes, 10000);
+    sdb_buffer_init(&file, KIT_ASSEMBLE_MAX);
+    add_part(&bytes, parts->index);
+    add_part(&bytes, parts->props);
+    add_part(&bytes, parts->filter);
+    sdb_buffer_add(&bytes, parts->data.data, parts->data.size);
+    assert_true(kit_assemble(sdb_buffer_slice(&bytes), &file));
+    assert_int_equal(sim_write_file(kit.disk, KIT_PATH, file.data, file.size), STORM_OK);
+    sdb_buffer_fini(&bytes);
+    sdb_buffer_fini(&file);
+    return sdb_table_open(&kit.os, KIT_PATH, KIT_NUMBER, 0, kit.cache, table);
+}
+
+/* One block of 14 bytes: key "a" at revision 1 without a value; then its restart and tail. */
+#define BLOCK     "\0\1\0\2a\0\0\0\0\1\0\0\0\0"
+#define INDEX_Z   "\0\2\16z"
+#define PROPS_ONE "\1\1\1\3\1\1\4\1\1\7\1\1\10\1\1" /* entries, keys, bytes, revisions */
+
+static void crafted_contents_are_refused(void **unused)
+{
+    (void)unused;
+    static const struct {
+        struct parts parts;
+        storm_status verify;
+        storm_status get;
+    } cases[] = {
+        {{BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\0" BLOCK)}, STORM_OK, STORM_OK},
+        /* other counts */
+        {{BYTES(INDEX_Z), BYTES("\1\1\2"), BYTES(""), BYTES("\0" BLOCK)}, STORM_CORRUPT, STORM_OK},
+        /* a separator below the block's last key */
+        {{BYTES("\0\2\16A"), BYTES(PROPS_ONE), BYTES(""), BYTES("\0" BLOCK)},
+         STORM_CORRUPT,
+         STORM_NOT_FOUND},
+        /* two blocks with the same key */
+        {{BYTES("\0\2\16a\0\2\16b"), BYTES(PROPS_ONE), BYTES(""), BYTES("\0" BLOCK "\0" BLOCK)},
+         STORM_CORRUPT,
+         STORM_OK},
+        /* a block without entries, one with nothing, a newer one */
+        {{BYTES("\0\2\5z"), BYTES(PROPS_ONE), BYTES(""), BYTES("")},
+         STORM_CORRUPT,
+         STORM_NOT_FOUND},
+        {{BYTES("\0\2\4z"), BYTES(PROPS_ONE), BYTES(""), BYTES("")}, STORM_CORRUPT, STORM_CORRUPT},
+        {{BYTES("\0\2\5z"), BYTES(PROPS_ONE), BYTES(""), BYTES("\0\0\0\0\0\1")},
+         STORM_NEWER_FORMAT,
+         STORM_NEWER_FORMAT},
+        /* an empty key; a value cut short */
+        {{BYTES("\0\2\15z"), BYTES(PROPS_ONE), BYTES(""), BYTES("\0\0\0\0\2\0\0\0\0\1\0\0\0\0")},
+         STORM_CORRUPT,
+         STORM_NOT_FOUND},
+        {{BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\0\0\1\1\2a\0\0\0\0\1\0\0\0\0")},
+         STORM_CORRUPT,
+         STORM_CORRUPT},
+        /* nonsense in each codec; a size no stream can yield; one that is not there at all */
+        {{BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\1\24" BLOCK)},
+         STORM_CORRUPT,
+         STORM_CORRUPT},
+        {{BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\2\24" BLOCK)},
+         STORM_CORRUPT,
+         STORM_CORRUPT},
+        {{BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\3\24" BLOCK)},
+         STORM_CORRUPT,
+         STORM_CORRUPT},
+        {{BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\1\xff\xff\xff\3")},
+         STORM_CORRUPT,
+         STORM_CORRUPT},
+        {{BYTES("\0\2\1z"), BYTES(PROPS_ONE), BYTES(""), BYTES("\1\5")},
+         STORM_CORRUPT,
+         STORM_CORRUPT},
+        {{BYTES(INDEX_Z), BYTES("\12\1\1" PROPS_ONE), BYTES(""), BYTES("\4" BLOCK)},
+         STORM_UNSUPPORTED,
+         STORM_UNSUPPORTED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sdb_table *table;
+        uint64_t tag;
+        struct storm_slice value;
+        struct sdb_block *block;
+        assert_int_equal(open_crafted(&cases[i].parts, &table), STORM_OK);
+        storm_status verify = sdb_table_verify(table);
+        storm_status get = sdb_table_get(table, storm_text("a"), 9, &tag, &value, &block);
+        if (verify != cases[i].verify || get != cases[i].get)
+            fail_msg("case %zu: verify %d, get %d", i, verify, get);
+        sdb_block_unref(block);
+        sdb_table_close(table);
+    }
+}
+
+static void a_filter_without_the_keys_is_noticed(void **unused)
+{
+    (void)unused;
+    static const uint8_t zeroes[SDB_FILTER_LINE + SDB_FILTER_TAIL_SIZE] = {
+        [SDB_FILTER_LINE] = SDB_FILTER_BLOCKED_BLOOM, [SDB_FILTER_LINE + 1] = 6};
+    struct parts parts = {
+        BYTES(INDEX_Z), BYTES(PROPS_ONE), {zeroes, sizeof zeroes}, BYTES("\0" BLOCK)};
+    struct sdb_table *table;
+    assert_int_equal(open_crafted(&parts, &table), STORM_OK);
+    assert_int_equal(sdb_table_verify(table), STORM_CORRUPT);
+    sdb_table_close(table);
+    parts.filter.size--;
+    assert_int_equal(open_crafted(&parts, &table), STORM_OK); /* of another kind: not used */
+    assert_false(sdb_table_has_filter(table));
+    sdb_table_close(table);
+    parts.filter = storm_bytes("\1\6\0\0", 4);
+    assert_int_equal(open_crafted(&parts, &table), STORM_CORRUPT);
+}
+
+/* Change one byte of the properties of the table on the disk, and make the block verify again. */
+static void forge_props(size_t at, uint8_t from, uint8_t to)
+{
+    uint8_t footer[SDB_FOOTER_SIZE];
+    uint8_t bytes[200];
+    struct sdb_file *file;
+    size_t got;
+    assert_int_equal(sim_file_size(kit.disk, KIT_PATH, &size), STORM_OK);
+    assert_int_equal(sdb_open(&kit.os, KIT_PATH, SDB_OPEN_WRITE, &file), STORM_OK);
+    assert_int_equal(sdb_pread(file, size - sizeof footer, footer, sizeof footer, &got), STORM_OK);
+    uint64_t offset = sdb_get_u64(footer + SDB_FOOTER_PROPS);
+    uint32_t stored = sdb_get_u32(footer + SDB_FOOTER_PROPS + 8);
+    assert_int_equal(sdb_pread(file, offset, bytes, stored + SDB_TRAILER_SIZE, &got), STORM_OK);
+    assert_int_equal(bytes[stored - at], from);
+    bytes[stored - at] = to;
+    uint32_t crc = sdb_crc32c(0, bytes, stored + 1) ^ sdb_block_mask(KIT_NUMBER, offset);
+    sdb_put_u32(bytes + stored + 1, crc);
+    assert_int_equal(sdb_pwrite(file, offset, bytes, stored + SDB_TRAILER_SIZE), STORM_OK);
+    sdb_close(file);
+}
+
+static void index_and_properties_must_agree(void **unused)
+{
+    (void)unused;
+    struct parts parts = {BYTES(INDEX_Z), BYTES(PROPS_ONE), BYTES(""), BYTES("\0" BLOCK)};
+    struct sdb_table *table;
+    assert_int_equal(open_crafted(&parts, &table), STORM_OK);
+    sdb_table_close(table);
+    /* The last two properties: | 5 1 19 | 6 1 1 |, bytes and number of data blocks. */
+    forge_props(1, 1, 2);
+    assert_int_equal(sdb_table_open(&kit.os, KIT_PATH, KIT_NUMBER, 0, kit.cache, &table),
+                     STORM_CORRUPT);
+    forge_props(1, 2, 1);
+    forge_props(4, 19, 18);
+    assert_int_equal(sdb_table_open(&kit.os, KIT_PATH, KIT_NUMBER, 0, kit.cache, &table),
+                     STORM_CORRUPT);
+}
+
+static void a_crafted_index_is_refused(void **unused)
+{
+    (void)unused;
+    static const struct storm_slice bad[] = {
+        BYTES("\0"), /* cut short */
+        BYTES("\0\2"),
+        BYTES("\0\2\5"),
+        BYTES("\0\3\5"),
+        BYTES("\1\2\5a"),                 /* shares with nothing */
+        BYTES("\0\2\0a"),                 /* an empty block */
+        BYTES("\0\2\5b\0\2\5a"),          /* out of order */
+        BYTES("\0\2\5a\0\2\5a"),          /* twice the same */
+        BYTES("\0\2\xff\xff\xff\xff\7a"), /* a block of 2 GiB */
+    };
+    struct sdb_index index;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+        assert_int_equal(sdb_index_parse(bad[i], &index), STORM_CORRUPT);
+    /* keys that grow beyond the longest there may be */
+    struct sdb_buffer long_keys;
+    sdb_buffer_init(&long_keys, 200000);
+    uint8_t *to = sdb_buffer_reserve(&long_keys, 70000);
+    memset(to, 'k', 70000);
+    memcpy(to, "\0\200\211\10\5", 5); /* 66,688 bytes of key */
+    long_keys.size = 70000;
+    assert_int_equal(sdb_index_parse(sdb_buffer_slice(&long_keys), &index), STORM_CORRUPT);
+    sdb_buffer_fini(&long_keys);
 }
 
 /* ---- Reads that fail or lie ------------------------------------------------------------------- */
@@ -395,6 +593,10 @@ int main(void)
         TEST(bytes_appended_are_noticed),
         TEST(swapped_blocks_are_noticed),
         TEST(a_damaged_block_leaves_the_others_readable),
+        TEST(crafted_contents_are_refused),
+        TEST(a_filter_without_the_keys_is_noticed),
+        TEST(a_crafted_index_is_refused),
+        TEST(index_and_properties_must_agree),
         TEST(every_failing_read_is_reported),
         TEST(a_bit_flipped_on_the_way_in_is_read_again),
         TEST(reads_that_always_lie_are_caught_and_not_cached),
