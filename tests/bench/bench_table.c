@@ -3,9 +3,9 @@
  *
  *     bench_table [entries] [directory]      default: 1,000,000 entries in /tmp
  *
- * Entries have 16-byte decimal keys and 100-byte values of which half compresses, as db_bench has them.
- * Revisions are random, as after a random load. Times are processor time of this process, so that others
- * on the machine distort them less; waiting for the disk is not in them.
+ * Entries have 16-byte decimal keys and 100-byte values of which half compresses, as db_bench has
+ * them. Revisions are random, as after a random load. Times are processor time of this process, so
+ * that others on the machine distort them less; waiting for the disk is not in them.
  */
 #include <inttypes.h>
 #include <stdio.h>

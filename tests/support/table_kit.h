@@ -62,7 +62,8 @@ struct kit_verdict kit_examine(struct kit *kit, struct sdb_os *os, uint64_t size
                                const struct kit_model *model);
 
 /* An os over another one whose reads can lie: the `nth` read from now (1 = the next; 0 = none), or
- * from then on with `for_ever`, returns its byte `byte` (modulo the bytes read) changed. One at a time. */
+ * from then on with `for_ever`, returns its byte `byte` (modulo the bytes read) changed. There is
+ * one liar at a time. */
 void kit_liar_init(struct sdb_os *liar, struct sdb_os *honest);
 void kit_lie_at(uint64_t nth, bool for_ever, uint64_t byte);
 uint64_t kit_lies(void);
@@ -72,8 +73,8 @@ uint64_t kit_lies(void);
  *
  *   | u16 index size | index | u16 props size | props | u16 filter size | filter | data |
  *
- * The index says how large the blocks are; data gives their contents, each after its codec byte, until
- * it is used up, zeroes after that; the true bytes and count of blocks follow the properties. False
+ * The index says how large the blocks are; data gives their contents, each after its codec byte,
+ * until it is used up, zeroes after that; the true bytes and count of blocks follow the properties. False
  * when there is no such file. `file` has a maximum of KIT_ASSEMBLE_MAX.
  */
 enum { KIT_ASSEMBLE_MAX = 1 << 19 };

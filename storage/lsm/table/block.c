@@ -13,9 +13,9 @@
  *
  * A lookup builds no key at all. It remembers how many leading bytes of its target the entry before
  * had (m), which was smaller. An entry that shares more than m with it is smaller for the same
- * reason; one that shares less differs from it earlier and, being in order, is larger than the target;
- * only one that shares exactly m is compared, from byte m on. This trusts that shared prefixes are as
- * long as they can be, which sdb_block_check() verifies and a checksum protects.
+ * reason; one that shares less differs from it earlier and, being in order, is larger than the
+ * target; only one that shares exactly m is compared, from byte m on. This trusts that shared
+ * prefixes are as long as they can be, which sdb_block_check() verifies and a checksum protects.
  */
 #include "lsm/table/block.h"
 

@@ -8,8 +8,8 @@
  * verified. A raw block is read into the sdb_block itself; a compressed one through a buffer on the
  * stack, unless it is larger than that.
  *
- * The parts must tile the file: data blocks from 0, then filter, index, properties, footer. So there is
- * no byte that no checksum covers, and a flip anywhere is noticed.
+ * The parts must tile the file: data blocks from 0, then filter, index, properties, footer. So there
+ * is no byte that no checksum covers, and a flip anywhere is noticed.
  *
  * Open reads four things: footer, properties, index, filter. Nothing of a table changes after that,
  * so lookups take no lock but the cache's.

@@ -1,8 +1,8 @@
 /*
  * The check of a whole table: what operators and tests ask, and what lookups take for granted.
  *
- * Each block is read from the disk past the cache and checked alone (sdb_block_check). Then its entries
- * are held against what is around them: the order over block borders, the separators, the
+ * Each block is read from the disk past the cache and checked alone (sdb_block_check). Then its
+ * entries are held against what is around them: the order over block borders, the separators, the
  * filter, and in the end the counts in the properties.
  */
 #include <inttypes.h>
