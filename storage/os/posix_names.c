@@ -48,7 +48,9 @@ storm_status sdb_posix_link(struct sdb_os *os, const char *from, const char *to)
 
 storm_status sdb_posix_unlink(struct sdb_os *os, const char *path)
 {
-    return unlink(path) == 0 ? STORM_OK : sdb_posix_fail(os, "unlink", path, errno);
+    if (unlink(path) == 0)
+        return STORM_OK;
+    return errno == ENOENT ? STORM_NOT_FOUND : sdb_posix_fail(os, "unlink", path, errno);
 }
 
 storm_status sdb_posix_mkdir(struct sdb_os *os, const char *path)

@@ -368,7 +368,7 @@ static storm_status sim_unlink(struct sdb_os *os, const char *path)
     if (status == STORM_OK) {
         status = find(os, SIM_UNLINK, path, &dir, name, &node);
         if (status == STORM_NOT_FOUND || (status == STORM_OK && node == NULL))
-            status = sim_fail(os, STORM_NOT_FOUND, SIM_UNLINK, path, "no such file");
+            status = STORM_NOT_FOUND;
         else if (status == STORM_OK && node->is_dir)
             status = sim_fail(os, STORM_IO, SIM_UNLINK, path, "is a directory");
         else if (status == STORM_OK)
