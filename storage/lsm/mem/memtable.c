@@ -532,8 +532,12 @@ void sdb_memtable_unref(struct sdb_memtable *memtable)
     free(memtable);
 }
 
-/* Without the 200 bytes of the struct itself: an empty memtable is one chunk, 64 KiB exactly, which
- * is also the least rotation size a store may be opened with. */
+size_t sdb_memtable_used(const struct sdb_memtable *memtable)
+{
+    return sdb_memtable_bytes(memtable) - (size_t)(memtable->arena.end - memtable->arena.next);
+}
+
+/* Without the 200 bytes of the struct itself: an empty memtable is one chunk, 64 KiB exactly. */
 size_t sdb_memtable_bytes(const struct sdb_memtable *memtable)
 {
     return atomic_load_explicit(&memtable->arena.bytes, memory_order_relaxed);

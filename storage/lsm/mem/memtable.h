@@ -36,10 +36,12 @@ storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_sli
 bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
                       uint64_t revision, uint64_t *tag, struct storm_slice *value);
 
+/* Bytes in use by entries and nodes: what rotation goes by. The writer only. */
+size_t sdb_memtable_used(const struct sdb_memtable *memtable);
+
 /*
  * Accounted bytes: whole chunks of the arena, so slack is included and the number goes up in steps of
- * 64 KiB (an empty memtable) to 1 MiB; rotate when it is greater than the limit, not equal to it.
- * And entries (versions). Any thread.
+ * 64 KiB (an empty memtable) to 1 MiB. And entries (versions). Any thread.
  */
 size_t sdb_memtable_bytes(const struct sdb_memtable *memtable);
 size_t sdb_memtable_entries(const struct sdb_memtable *memtable);
