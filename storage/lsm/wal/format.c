@@ -123,8 +123,8 @@ bool sdb_wal_record_decode(const uint8_t *from, uint32_t seed, uint64_t offset,
         .header_crc = sdb_get_u32(from + RECORD_HEADER_CRC),
     };
     /* What can be said without a checksum first: behind a bad record this is asked of every word. */
-    return record->durable >= SDB_WAL_HEADER && record->durable <= offset && record->batches > 0 &&
+    return record->durable >= SDB_WAL_HEADER && record->durable <= offset &&
            record->length / SDB_WAL_LENGTH >= record->batches &&
-           record->length <= SDB_WAL_PAYLOAD_MAX &&
+           (record->batches > 0 || record->length == 0) && record->length <= SDB_WAL_PAYLOAD_MAX &&
            record->header_crc == record_header_crc(from, seed, offset);
 }

@@ -27,8 +27,8 @@
  *    0  u32  crc32c that goes on from the header checksum at 28, over payload and padding
  *    4  u32  length of the payload without padding
  *    8  u32  epoch of the open that wrote it
- *   12  u32  batches in the payload, 1 or above
- *   16  u64  revision of the first batch
+ *   12  u32  batches in the payload; 0 in the end mark of a clean close, which has no payload
+ *   16  u64  revision of the first batch; in an end mark, of the one that would have come
  *   24  u32  durable offset / 8: this segment was synced up to there when the record was written
  *   28  u32  crc32c of store id, segment number, this record's offset (u64 each) and bytes 4 to 28
  *   32       payload: for each batch  u32 length of what follows | operations

@@ -175,8 +175,8 @@ storm_status sdb_wal_reader_scan(struct sdb_wal_reader *reader, uint64_t from, u
         if (status != STORM_OK)
             return status;
         for (size_t i = 0; i <= last; i += SDB_WAL_ALIGN) {
-            /* Length and checksum together are never zero: a record has at least one batch. */
-            if (sdb_get_u64(bytes + i) != 0 &&
+            /* The epoch is never zero, and it shares this word with the number of batches. */
+            if (sdb_get_u64(bytes + i + 8) != 0 &&
                 sdb_wal_record_decode(bytes + i, reader->seed, at + i, &record) &&
                 record.epoch >= epoch)
                 note(remains, &record, at + i);

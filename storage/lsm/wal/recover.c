@@ -31,11 +31,13 @@
  * false evidence of damage: their durable offsets lie at or below the B of their time, and all that
  * was written since lies above it.
  *
- * The epoch of this open must therefore be larger than any found, remains included; the manifest sees
- * to that, and it is checked here.
+ * The epoch of this open must therefore be larger than that of any record found, remains included;
+ * the manifest sees to that, and it is checked here. A segment's header may have the same epoch: an
+ * open made it and then failed before its first record.
  *
  * Damage to the very last records, behind the durable offset of the last one that verifies, can not
- * be told from a torn tail: no later record vouches for them. torn_bytes says that something was
+ * be told from a torn tail: no later record vouches for them. After a clean close one does: the end
+ * mark, a record without batches whose durable offset is its own place. torn_bytes says that something was
  * dropped: from B to the end of the last record whose header verifies at B or behind it, 0 when there
  * is none. A header verifies only for its segment and place, so what an earlier life left in a
  * recycled file does not count.
@@ -111,9 +113,9 @@ static storm_status check_header(struct recovery *r, struct segment *segment,
                         "%s: the header names segment %" PRIu64 ", ending at %" PRIu64
                         ", as the one before",
                         path, header->previous, header->previous_end);
-    if (r->for_writing && header->epoch >= r->options->epoch)
+    if (r->for_writing && header->epoch > r->options->epoch)
         return sdb_fail(r->os->errors, STORM_CORRUPT,
-                        "%s: the header's epoch %" PRIu32 " is not below %" PRIu32
+                        "%s: the header's epoch %" PRIu32 " is above %" PRIu32
                         ", the epoch of this open",
                         path, header->epoch, r->options->epoch);
     segment->is_whole = true;
@@ -224,6 +226,23 @@ static storm_status check_absent(struct recovery *r, const struct segment *segme
     return status;
 }
 
+/* The newest segment that the store knows of must not be missing: nothing behind it would say so. */
+static storm_status check_newest(struct recovery *r)
+{
+    uint64_t newest = 0;
+    char path[SDB_WAL_PATH];
+
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->segments[i].is_chained)
+            newest = r->segments[i].number;
+    }
+    if (newest >= r->options->newest_segment)
+        return STORM_OK;
+    sdb_wal_segment_path(path, r->options->dir, r->options->newest_segment);
+    return sdb_fail(r->os->errors, STORM_CORRUPT,
+                    "%s: this log segment is missing, or its header at offset 0 is damaged", path);
+}
+
 static storm_status find_segments(struct recovery *r, uint64_t first_segment)
 {
     storm_status status = sdb_wal_list(r->os, r->options->dir, &r->on_disk, &r->spares);
@@ -232,6 +251,8 @@ static storm_status find_segments(struct recovery *r, uint64_t first_segment)
         status = read_headers(r, first_segment);
     if (status == STORM_OK)
         status = follow_chain(r, first_segment);
+    if (status == STORM_OK)
+        status = check_newest(r);
     for (size_t i = 0; i < r->count && status == STORM_OK; i++) {
         if (!r->segments[i].is_chained)
             status = check_absent(r, &r->segments[i]);

@@ -30,9 +30,10 @@ struct sdb_wal;
 
 struct sdb_wal_options {
     struct sdb_os *os;
-    const char *dir;   /* copied */
-    uint64_t store_id; /* random, from the manifest: another store's segment is refused */
-    uint32_t epoch;    /* of this open; larger than any before */
+    const char *dir;         /* copied */
+    uint64_t store_id;       /* random, from the manifest: another store's segment is refused */
+    uint32_t epoch;          /* of this open; larger than that of any record before */
+    uint64_t newest_segment; /* known to exist: it, or a later one, must be whole; 0 = none known */
     uint64_t
         segment_bytes; /* preallocated size, such as 64 MiB; a larger group gets a larger one */
 };
@@ -68,6 +69,13 @@ storm_status sdb_wal_open(const struct sdb_wal_options *options, uint64_t first_
 /* The same reading for a read-only store: nothing is written, no writer made. */
 storm_status sdb_wal_replay(const struct sdb_wal_options *options, uint64_t first_segment,
                             sdb_wal_batch_fn each, void *each_ctx, struct sdb_wal_report *report);
+
+/*
+ * Make everything durable and write the end mark that vouches for it, so that the next open can tell
+ * any damage from a torn tail. Appending may go on afterwards. Fails as sdb_wal_sync does; a disk too
+ * full for the mark is no failure.
+ */
+storm_status sdb_wal_finish(struct sdb_wal *wal);
 
 /* Close the files. Does not sync. */
 void sdb_wal_close(struct sdb_wal *wal);

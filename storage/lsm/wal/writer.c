@@ -369,6 +369,13 @@ static void undo(struct sdb_wal *wal, const struct sdb_wal_record *record)
         wal->durable = wal->end;
 }
 
+bool sdb_wal_fits(const struct sdb_wal *wal, size_t size)
+{
+    if (size > SDB_WAL_PAYLOAD_MAX - SDB_WAL_LENGTH || wal->is_sealed || wal->end > wal->size)
+        return false;
+    return sdb_wal_record_size((uint32_t)(SDB_WAL_LENGTH + size)) <= wal->size - wal->end;
+}
+
 storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
                             const struct storm_slice *batches, size_t batch_count)
 {
@@ -537,6 +544,25 @@ storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
     else
         sdb_wal_close(made);
     return status;
+}
+
+storm_status sdb_wal_finish(struct sdb_wal *wal)
+{
+    uint8_t mark[SDB_WAL_RECORD];
+    struct sdb_wal_record record = {
+        .epoch = wal->epoch, .first_revision = wal->last_revision + 1, .durable = wal->end};
+    storm_status status = sdb_wal_sync(wal);
+
+    if (status != STORM_OK || wal->is_sealed)
+        return status;
+    sdb_wal_record_encode(mark, &record, wal->seed, wal->end);
+    sdb_put_u32(mark, record.header_crc);
+    if (sdb_pwrite(wal->file, wal->end, mark, sizeof(mark)) != STORM_OK) {
+        undo(wal, &record);
+        return sdb_wal_is_broken(wal) ? STORM_IO : STORM_OK;
+    }
+    wal->end += sizeof(mark);
+    return sdb_wal_sync(wal);
 }
 
 void sdb_wal_close(struct sdb_wal *wal)
