@@ -117,7 +117,7 @@ static bool is_turn_free(const struct sdb_lsm *db)
 
 static bool is_full(const struct sdb_lsm *db)
 {
-    return sdb_memtable_bytes(db->active.table) >= db->options.memtable_bytes ||
+    return sdb_memtable_used(db->active.table) >= db->options.memtable_bytes ||
            (db->options.memtable_entries != 0 &&
             sdb_memtable_entries(db->active.table) >= db->options.memtable_entries);
 }

@@ -194,6 +194,7 @@ static storm_status install(struct sdb_lsm *db, struct flush_job *job, uint64_t 
     pthread_mutex_lock(&db->manifest_mu);
     pthread_mutex_lock(&db->mu);
     edit.log_number = first_needed_segment(db, job->count);
+    edit.newest_log = sdb_wal_segment(db->wal);
     uint64_t next_file = db->next_file++; /* a number in hand, should a new manifest be begun */
     pthread_mutex_unlock(&db->mu);
 

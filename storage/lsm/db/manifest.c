@@ -3,7 +3,7 @@
  *
  * Fields of a record (tag: body):
  *   1 epoch varint            2 next file varint      3 log number varint
- *   4 flushed revision varint
+ *   4 flushed revision varint                       7 newest log number varint
  *   5 table added:   level | number | size | entries | deletes | min revision | max revision
  *                    (varints) | smallest key | largest key (each varint length, bytes)
  *   6 table removed: level | number (varints)
@@ -110,6 +110,7 @@ static storm_status write_whole_state(struct sdb_file *file, const struct sdb_st
         add_number(&record, SDB_FIELD_EPOCH, state->epoch);
         add_number(&record, SDB_FIELD_NEXT_FILE, state->next_file);
         add_number(&record, SDB_FIELD_LOG_NUMBER, state->log_number);
+        add_number(&record, SDB_FIELD_NEWEST_LOG, state->newest_log);
         add_number(&record, SDB_FIELD_FLUSHED, state->flushed_revision);
         for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
             for (size_t i = 0; i < version->levels[l].count; i++)
@@ -245,8 +246,10 @@ static storm_status append_record(struct sdb_manifest *manifest, const struct sd
     sdb_buffer_init(&record, PAYLOAD_MAX);
     begin_record(&record);
     add_number(&record, SDB_FIELD_NEXT_FILE, state->next_file);
-    if (edit->has_log_number)
+    if (edit->has_log_number) {
         add_number(&record, SDB_FIELD_LOG_NUMBER, edit->log_number);
+        add_number(&record, SDB_FIELD_NEWEST_LOG, edit->newest_log);
+    }
     if (edit->has_flushed_revision)
         add_number(&record, SDB_FIELD_FLUSHED, edit->flushed_revision);
     for (size_t i = 0; i < edit->removed_count; i++)
@@ -273,8 +276,10 @@ storm_status sdb_manifest_append(struct sdb_manifest *manifest, const struct sdb
         return STORM_READ_ONLY;
     struct sdb_state state = manifest->state;
     state.next_file = *next_file;
-    if (edit->has_log_number)
+    if (edit->has_log_number) {
         state.log_number = edit->log_number;
+        state.newest_log = edit->newest_log;
+    }
     if (edit->has_flushed_revision)
         state.flushed_revision = edit->flushed_revision;
     storm_status status;

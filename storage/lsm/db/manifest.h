@@ -36,6 +36,7 @@ struct sdb_state {
     uint64_t manifest_number;
     uint64_t next_file;        /* larger than any number in use */
     uint64_t log_number;       /* replay begins here */
+    uint64_t newest_log;       /* the newest segment known to exist; 0 = none yet */
     uint64_t flushed_revision; /* all revisions up to it are in tables */
 };
 

@@ -19,6 +19,7 @@ enum {
     SDB_FIELD_FLUSHED = 4,
     SDB_FIELD_ADD = 5,
     SDB_FIELD_REMOVE = 6,
+    SDB_FIELD_NEWEST_LOG = 7,
 };
 
 /* Of the size field and the payload behind it, in this place of this manifest. */

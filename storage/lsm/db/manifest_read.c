@@ -122,6 +122,8 @@ storm_status sdb_manifest_decode(struct storm_slice payload, struct sdb_state *s
             state->next_file = value;
         else if (tag == SDB_FIELD_LOG_NUMBER)
             state->log_number = value;
+        else if (tag == SDB_FIELD_NEWEST_LOG)
+            state->newest_log = value;
         else if (tag == SDB_FIELD_FLUSHED && value <= SDB_MAX_REVISION)
             state->flushed_revision = value;
         else

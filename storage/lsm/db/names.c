@@ -39,6 +39,8 @@ enum sdb_file_kind sdb_name_parse(const char *name, uint64_t *number)
         return SDB_FILE_LOG;
     if (parse_number(name, ".sst", number))
         return SDB_FILE_TABLE;
+    if (parse_number(name, ".spare", number))
+        return SDB_FILE_SPARE;
     if (strcmp(name, SDB_CURRENT_TEMP) == 0)
         return SDB_FILE_TEMP;
     return SDB_FILE_FOREIGN;

@@ -7,6 +7,7 @@
  *   MANIFEST-NNNNNNNNNN   which tables and logs make up the store (manifest.h)
  *   NNNNNNNNNN.sst        tables (table/table.h)
  *   NNNNNNNNNN.log        log segments (wal/wal.h)
+ *   NNNNNNNNNN.spare      flushed segments, to be used again
  *
  * Numbers come from one counter for all kinds. Files by other names are somebody else's and stay.
  */
@@ -22,6 +23,7 @@ enum sdb_file_kind {
     SDB_FILE_MANIFEST,
     SDB_FILE_TABLE,
     SDB_FILE_LOG,
+    SDB_FILE_SPARE,
     SDB_FILE_TEMP
 };
 

@@ -24,8 +24,9 @@
 #include "os/thread.h"
 #include "util/hash.h"
 
-/* One segment takes some 500,000 small writes; two live and two spare ones cost 256 MiB at most. */
-#define SEGMENT_BYTES (UINT64_C(64) << 20)
+/* A log segment is as large as all memtables together, since that is what it protects, but not above
+ * 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost little disk. */
+#define SEGMENT_BYTES_MAX (UINT64_C(64) << 20)
 
 /* What the directory holds besides what the manifest says. */
 struct inventory {
@@ -76,6 +77,25 @@ static storm_status take_directory(struct sdb_lsm *db)
 
 /* ---- 2: the manifest ---- */
 
+/* Make the name of a new store's directory durable: without it the first power loss takes the whole store. */
+static storm_status sync_parent(struct sdb_lsm *db)
+{
+    char *parent = strdup(db->dir);
+    if (parent == NULL)
+        return STORM_NO_MEMORY;
+    size_t size = strlen(parent);
+    while (size > 1 && parent[size - 1] == '/')
+        size--;
+    while (size > 0 && parent[size - 1] != '/')
+        size--;
+    while (size > 1 && parent[size - 1] == '/')
+        size--;
+    parent[size] = '\0';
+    storm_status status = sdb_sync_dir(db->os, size == 0 ? "." : parent);
+    free(parent);
+    return status;
+}
+
 static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inventory,
                                 struct sdb_state *state)
 {
@@ -88,7 +108,7 @@ static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inve
         return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
     uint64_t id = sdb_mix64(sdb_now_ns(db->os)) ^ sdb_mix64(sdb_now_ms(db->os) + 1) ^
                   sdb_mix64((uint64_t)(uintptr_t)db);
-    *state = (struct sdb_state){.store_id = id | 1, .epoch = 1};
+    *state = (struct sdb_state){.store_id = id | 1};
     db->version = sdb_version_create();
     if (db->version == NULL)
         return STORM_NO_MEMORY;
@@ -96,6 +116,10 @@ static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inve
     state->manifest_number = db->next_file++;
     state->log_number = db->next_file;
     state->next_file = db->next_file;
+    /* Whoever made the directory, and whenever: a crash may have come between then and now. */
+    storm_status status = sync_parent(db);
+    if (status != STORM_OK)
+        return status;
     return sdb_manifest_create(db->os, db->dir, state, db->version, &db->manifest);
 }
 
@@ -192,7 +216,10 @@ static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
         .dir = db->dir,
         .store_id = state->store_id,
         .epoch = state->epoch,
-        .segment_bytes = SEGMENT_BYTES,
+        .newest_segment = state->newest_log,
+        .segment_bytes = db->options.write_buffer_bytes < SEGMENT_BYTES_MAX
+                             ? db->options.write_buffer_bytes
+                             : SEGMENT_BYTES_MAX,
     };
     uint64_t start = sdb_now_ns(db->os);
     storm_status status;
@@ -329,18 +356,18 @@ static storm_status recover(struct sdb_lsm *db)
         status = open_tables(db);
     if (status != STORM_OK)
         return status;
-    bool is_old = db->manifest == NULL;
-    state.epoch += is_old;
+    state.epoch++;
     status = open_log(db, &state);
     if (status != STORM_OK || db->options.read_only)
         return status;
-    if (is_old) {
-        state.manifest_number = db->next_file++;
-        state.next_file = db->next_file;
-        status = sdb_manifest_create(db->os, db->dir, &state, db->version, &db->manifest);
-        if (status != STORM_OK)
-            return status;
-    }
+    sdb_manifest_close(db->manifest); /* of a new store: it did not know of a log yet */
+    db->manifest = NULL;
+    state.manifest_number = db->next_file++;
+    state.next_file = db->next_file;
+    state.newest_log = sdb_wal_segment(db->wal);
+    status = sdb_manifest_create(db->os, db->dir, &state, db->version, &db->manifest);
+    if (status != STORM_OK)
+        return status;
     sdb_wal_release(db->wal, state.log_number);
     struct orphans orphans = {db, state.manifest_number};
     return sdb_list(db->os, db->dir, remove_orphan, &orphans);
@@ -352,7 +379,9 @@ static void report(struct sdb_errors *errors, storm_status status, const char *d
     if (error == NULL)
         return;
     error->status = status;
-    sdb_errors_newest(errors, error->message, sizeof error->message);
+    error->message[0] = '\0';
+    if (errors != NULL)
+        sdb_errors_newest(errors, error->message, sizeof error->message);
     if (error->message[0] == '\0')
         snprintf(error->message, sizeof error->message, "%s: %s", dir, storm_status_text(status));
 }
@@ -408,9 +437,10 @@ storm_status sdb_lsm_close(storm_db *base)
     if (db->has_flush_thread)
         pthread_join(db->flush_thread, NULL);
     storm_status status = STORM_OK;
-    if (db->wal != NULL) {
+    /* An open that failed half-way has written no record, and its epoch may not be durable. */
+    if (db->wal != NULL && db->has_flush_thread) {
         bool is_broken = atomic_load_explicit(&db->is_broken, memory_order_acquire);
-        status = is_broken ? STORM_COMMIT_UNKNOWN : sdb_wal_sync(db->wal);
+        status = is_broken ? STORM_COMMIT_UNKNOWN : sdb_wal_finish(db->wal);
     }
     destroy_db(db);
     return status;

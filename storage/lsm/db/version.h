@@ -57,6 +57,7 @@ struct sdb_version {
 struct sdb_edit {
     bool has_log_number; /* replay begins at this segment */
     uint64_t log_number;
+    uint64_t newest_log;       /* and this one exists */
     bool has_flushed_revision; /* all revisions up to it are in tables */
     uint64_t flushed_revision;
     struct sdb_table_file **added; /* with their level */
