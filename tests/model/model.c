@@ -1,0 +1,390 @@
+/*
+ * The model test: random operations on a store and on a plain array, which must always agree.
+ *
+ *   model [operations [seed]]
+ *
+ * The store lives on the simulated disk with memtables of 64 KiB, so that flushes, tables and
+ * recoveries happen all the time. Operations: put, delete, batches with conditions and expiry, get,
+ * walks of iterators in both directions within bounds, snapshots (each keeps a copy of the array),
+ * flush, clock steps, reopening after a clean close, after kill -9 and after a power loss that
+ * drops everything unsynced (every write is synced, so nothing may be missing).
+ * The seed is printed; with it a failure comes again. Any disagreement ends the program with 1.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lsm/db/db.h"
+#include "os/sim.h"
+#include "random.h"
+
+enum { KEYS = 1500, SNAPSHOTS = 4, BATCH_MAX = 24, VALUE_MAX = 9000 };
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: operation %" PRIu64 ": %s does not hold\n", __FILE__,          \
+                    __LINE__, operation, #condition);                                              \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+/* What the model knows of a key. The value follows from its revision. */
+struct entry {
+    bool exists;
+    uint64_t revision;
+    uint64_t expires_ms;
+    uint32_t size;
+};
+
+struct view {
+    struct entry entries[KEYS];
+    storm_snapshot *snapshot;
+};
+
+static uint64_t operation;
+static uint64_t random_state;
+static struct sim_disk *disk;
+static struct sdb_errors errors;
+static struct sdb_os os;
+static struct storm_options options;
+static storm_db *db;
+static struct entry now[KEYS];
+static struct view snapshots[SNAPSHOTS];
+static uint64_t revision;
+static uint64_t clock_ms = 1000000;
+static uint64_t reopens, losses, conflicts, walked;
+
+static uint64_t below(uint64_t bound)
+{
+    return random_below(&random_state, bound);
+}
+
+/* Keys in order of their number: shared prefixes, different lengths, bytes 0 and 255. */
+static struct storm_slice key_of(size_t number)
+{
+    static char keys[8][40];
+    static unsigned turn;
+    char *key = keys[turn++ % 8];
+    int size = snprintf(key, 40, "k%04zu", number);
+    for (size_t i = 0; i < number % 9; i++)
+        key[size++] = (char)(number % 2 == 0 ? 0 : 255);
+    return storm_bytes(key, (size_t)size);
+}
+
+static void fill_value(uint8_t *to, uint64_t of_revision, size_t key, size_t size)
+{
+    uint64_t state = of_revision * KEYS + key;
+    for (size_t i = 0; i < size; i++)
+        to[i] = (uint8_t)(i % 3 == 0 ? random_u64(&state) : 'v');
+}
+
+static bool is_live(const struct entry *entry)
+{
+    return entry->exists && (entry->expires_ms == 0 || entry->expires_ms > clock_ms);
+}
+
+static void check_value(const struct entry *entry, size_t key, struct storm_slice bytes,
+                        const struct storm_meta *meta, uint64_t found_revision)
+{
+    static uint8_t expected[VALUE_MAX];
+    CHECK(found_revision == entry->revision);
+    CHECK(meta->expires_ms == entry->expires_ms);
+    CHECK(bytes.size == entry->size);
+    fill_value(expected, entry->revision, key, entry->size);
+    CHECK(bytes.size == 0 || memcmp(bytes.data, expected, bytes.size) == 0);
+}
+
+static void check_get(const struct entry *entries, const storm_snapshot *snapshot, size_t key)
+{
+    struct storm_value value;
+    storm_status status = storm_get(db, snapshot, key_of(key), &value);
+    if (is_live(&entries[key])) {
+        CHECK(status == STORM_OK);
+        check_value(&entries[key], key, value.bytes, &value.meta, value.revision);
+    } else {
+        CHECK(status == STORM_NOT_FOUND);
+    }
+    storm_value_release(&value);
+}
+
+/* ---- Writing ---- */
+
+static size_t value_size(void)
+{
+    uint64_t kind = below(100);
+    return kind < 5 ? 0 : kind < 95 ? below(200) : kind < 99 ? below(3000) : below(VALUE_MAX);
+}
+
+/* A condition on `entry`, and whether it holds. */
+static bool choose_condition(struct storm_op *op, const struct entry *entry, uint64_t *listed)
+{
+    bool exists = is_live(entry);
+    op->condition = (enum storm_condition)below(5);
+    listed[0] = revision + 1000;
+    listed[1] = below(2) == 0 ? entry->revision : below(revision + 1);
+    op->revisions = listed;
+    op->revision_count = 2;
+    bool is_listed = exists && listed[1] == entry->revision;
+    switch (op->condition) {
+    case STORM_IF_ABSENT:
+        return !exists;
+    case STORM_IF_PRESENT:
+        return exists;
+    case STORM_IF_MATCH:
+        return is_listed;
+    case STORM_IF_NONE_MATCH:
+        return !is_listed;
+    default:
+        return true;
+    }
+}
+
+static void write_batch(storm_batch *batch, size_t count)
+{
+    static uint8_t value[VALUE_MAX];
+    struct entry after[BATCH_MAX];
+    size_t keys[BATCH_MAX];
+    bool holds[BATCH_MAX];
+    bool all_hold = true;
+    bool has_writes = false;
+    uint64_t got;
+    storm_batch_clear(batch);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t listed[2];
+        size_t key = keys[i] = below(KEYS);
+        uint64_t kind = below(10);
+        struct storm_op op = {.kind = kind < 6   ? STORM_PUT
+                                      : kind < 9 ? STORM_DELETE
+                                                 : STORM_CHECK,
+                              .key = key_of(key)};
+        holds[i] = true;
+        if (below(4) == 0)
+            holds[i] = choose_condition(&op, &now[key], listed);
+        else
+            op.want_previous = below(2) == 0;
+        all_hold = all_hold && holds[i];
+        after[i] = (struct entry){0};
+        if (op.kind == STORM_PUT) {
+            after[i] = (struct entry){
+                .exists = true, .revision = revision + 1, .size = (uint32_t)value_size()};
+            if (below(10) == 0)
+                after[i].expires_ms = clock_ms + below(2000);
+            op.meta.expires_ms = after[i].expires_ms;
+            fill_value(value, revision + 1, key, after[i].size);
+            op.value = storm_bytes(value, after[i].size);
+        }
+        has_writes = has_writes || op.kind != STORM_CHECK;
+        if (op.kind == STORM_CHECK)
+            after[i] = (struct entry){.revision = UINT64_MAX};
+        CHECK(storm_batch_add(batch, &op) == STORM_OK);
+    }
+    storm_status status = storm_write(db, batch, NULL, &got);
+    CHECK(status == (all_hold ? STORM_OK : STORM_CONFLICT));
+    for (size_t i = 0; i < count; i++) {
+        struct storm_op_result result = storm_batch_result(batch, i);
+        if (!holds[i]) {
+            CHECK(!result.holds);
+            CHECK(result.existed == is_live(&now[keys[i]]));
+            CHECK(!result.existed || result.previous_revision == now[keys[i]].revision);
+        }
+    }
+    if (!all_hold) {
+        conflicts++;
+        return;
+    }
+    if (got != revision + has_writes)
+        fprintf(stderr, "got %lu revision %lu writes %d reopens %lu losses %lu\n", got, revision,
+                has_writes, reopens, losses);
+    CHECK(got == revision + has_writes);
+    revision = got;
+    for (size_t i = 0; i < count; i++) {
+        if (after[i].revision != UINT64_MAX)
+            now[keys[i]] = after[i];
+    }
+}
+
+/* ---- Walking ---- */
+
+/* The nearest live key at or after `at` (step 1), or at or before it (step -1), within [low, high). */
+static int64_t nearest(const struct entry *entries, int64_t at, int64_t step, int64_t low,
+                       int64_t high)
+{
+    while (at >= low && at < high && !is_live(&entries[at]))
+        at += step;
+    return at >= low && at < high ? at : -1;
+}
+
+static void check_at(const struct entry *entries, storm_iter *iter, int64_t at)
+{
+    CHECK(storm_iter_status(iter) == STORM_OK);
+    CHECK(storm_iter_valid(iter) == (at >= 0));
+    if (at < 0)
+        return;
+    struct storm_slice key = storm_iter_key(iter);
+    struct storm_slice expected = key_of((size_t)at);
+    struct storm_meta meta = storm_iter_meta(iter);
+    CHECK(key.size == expected.size && memcmp(key.data, expected.data, key.size) == 0);
+    check_value(&entries[at], (size_t)at, storm_iter_value(iter), &meta, storm_iter_revision(iter));
+}
+
+static void walk(const struct entry *entries, const storm_snapshot *snapshot)
+{
+    int64_t low = 0;
+    int64_t high = KEYS;
+    struct storm_iter_options bounds = {.snapshot = snapshot};
+    if (below(2) == 0) {
+        low = (int64_t)below(KEYS);
+        bounds.start = key_of((size_t)low);
+    }
+    if (below(2) == 0) {
+        high = (int64_t)below(KEYS);
+        bounds.end = key_of((size_t)high);
+    }
+    storm_iter *iter;
+    CHECK(storm_iter_create(db, &bounds, &iter) == STORM_OK);
+    int64_t at;
+    switch (below(3)) {
+    case 0:
+        storm_iter_first(iter);
+        at = nearest(entries, low, 1, low, high);
+        break;
+    case 1:
+        storm_iter_last(iter);
+        at = nearest(entries, high - 1, -1, low, high);
+        break;
+    default: {
+        int64_t to = (int64_t)below(KEYS);
+        storm_iter_seek(iter, key_of((size_t)to));
+        at = nearest(entries, to < low ? low : to, 1, low, high);
+        break;
+    }
+    }
+    check_at(entries, iter, at);
+    bool is_wild = below(2) == 0;
+    bool forward = below(2) == 0;
+    for (uint64_t steps = below(200); steps > 0 && at >= 0; steps--) {
+        if (is_wild)
+            forward = below(2) == 0;
+        if (forward)
+            storm_iter_next(iter);
+        else
+            storm_iter_prev(iter);
+        at = forward ? nearest(entries, at + 1, 1, low, high)
+                     : nearest(entries, at - 1, -1, low, high);
+        check_at(entries, iter, at);
+        walked++;
+    }
+    storm_iter_destroy(iter);
+}
+
+/* ---- Snapshots, reopening ---- */
+
+static void change_snapshot(void)
+{
+    struct view *view = &snapshots[below(SNAPSHOTS)];
+    if (view->snapshot != NULL) {
+        storm_snapshot_release(view->snapshot);
+        view->snapshot = NULL;
+    } else {
+        view->snapshot = storm_snapshot_create(db);
+        CHECK(view->snapshot != NULL);
+        CHECK(storm_snapshot_revision(view->snapshot) == revision);
+        memcpy(view->entries, now, sizeof now);
+    }
+}
+
+static void open_store(void)
+{
+    struct storm_error error;
+    if (sdb_lsm_open_on(&os, "/db", &options, &db, &error) != STORM_OK) {
+        fprintf(stderr, "operation %" PRIu64 ": open: %s\n", operation, error.message);
+        exit(1);
+    }
+}
+
+static void reopen(void)
+{
+    for (size_t i = 0; i < SNAPSHOTS; i++) {
+        storm_snapshot_release(snapshots[i].snapshot);
+        snapshots[i].snapshot = NULL;
+    }
+    uint64_t kind = below(4);
+    if (kind != 0) {
+        /* The power goes first; what the dying process does to the disk afterwards is lost on it. */
+        sim_cut_at(disk, 1);
+        losses++;
+    }
+    storm_status status = storm_close(db);
+    CHECK(kind != 0 || status == STORM_OK);
+    if (kind != 0)
+        sim_reboot(disk, kind == 1 ? SIM_KEEP_ALL : kind == 2 ? SIM_LOSE_ALL : SIM_KEEP_SOME);
+    options.codec = (enum storm_codec)below(4);
+    options.block_bytes = 1024u << below(4);
+    open_store();
+    reopens++;
+}
+
+static void one_operation(storm_batch *batch)
+{
+    uint64_t kind = below(1000);
+    if (kind < 420)
+        write_batch(batch, 1);
+    else if (kind < 500)
+        write_batch(batch, 1 + below(BATCH_MAX));
+    else if (kind < 900)
+        check_get(now, NULL, below(KEYS));
+    else if (kind < 940)
+        walk(now, NULL);
+    else if (kind < 985) {
+        const struct view *view = &snapshots[below(SNAPSHOTS)];
+        if (view->snapshot == NULL)
+            return;
+        if (below(4) == 0)
+            walk(view->entries, view->snapshot);
+        else
+            check_get(view->entries, view->snapshot, below(KEYS));
+    } else if (kind < 993)
+        change_snapshot();
+    else if (kind < 997) {
+        clock_ms += below(500);
+        sim_clock_set(disk, clock_ms);
+    } else if (kind < 999)
+        CHECK(storm_flush(db, NULL) == STORM_OK);
+    else
+        reopen();
+}
+
+int main(int argc, char **argv)
+{
+    uint64_t operations = argc > 1 ? strtoull(argv[1], NULL, 0) : 200000;
+    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 0) : random_seed(20260101);
+    random_state = seed;
+    disk = sim_disk_create(seed);
+    sdb_errors_init(&errors, NULL, NULL);
+    sim_os_init(&os, disk, &errors);
+    sim_clock_set(disk, clock_ms);
+    storm_options_init(&options);
+    options.memtable_bytes = 64 << 10;
+    options.write_buffer_bytes = 1 << 20;
+    options.cache_bytes = 256 << 10;
+    open_store();
+    storm_batch *batch = storm_batch_create();
+    for (operation = 0; operation < operations; operation++)
+        one_operation(batch);
+    for (size_t key = 0; key < KEYS; key++)
+        check_get(now, NULL, key);
+    reopen();
+    for (size_t key = 0; key < KEYS; key++)
+        check_get(now, NULL, key);
+    storm_batch_destroy(batch);
+    CHECK(storm_close(db) == STORM_OK);
+    sim_disk_destroy(disk);
+    sdb_errors_fini(&errors);
+    printf("seed %" PRIu64 ": %" PRIu64 " operations, %" PRIu64 " reopens (%" PRIu64
+           " after a crash), %" PRIu64 " conflicts, %" PRIu64
+           " steps of iterators, revision %" PRIu64 ": all as the model says\n",
+           seed, operations, reopens, losses, conflicts, walked, revision);
+    return 0;
+}
