@@ -362,7 +362,8 @@ static void a_memtable_full_by_count_is_flushed_too(void **state)
         assert_int_equal(put_text(store.db, key, "v"), STORM_OK);
     }
     assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
-    assert_true(stats().flushes >= 2);
+    /* After 10, 20 and 25 entries; a flush may take several memtables at once. */
+    assert_int_equal(sdb_lsm(store.db)->seals, 3);
 }
 
 static void reopening_keeps_everything_and_counts_on(void **state)
