@@ -77,6 +77,14 @@ check() {
     "$@" || fail "$what: $*"
 }
 
+# check_not 'sentence' command...: the command must fail.
+check_not() {
+    local what=$1
+    shift
+    CHECKS=$((CHECKS + 1))
+    if "$@"; then fail "$what: $*"; fi
+}
+
 # check_equal 'sentence' got wanted
 check_equal() {
     CHECKS=$((CHECKS + 1))

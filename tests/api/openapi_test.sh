@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# openapi.yaml: the linter is content with it, and its operations are the routes that the server has,
+# in both directions. Needs the tools of tests/package.json (./tests/run.sh tools).
+# shellcheck source=tests/api/lib.sh
+. "$(dirname "$0")/lib.sh"
+export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true NO_COLOR=1 CI=true
+REDOCLY=$SOURCE_DIR/tests/node_modules/.bin/redocly
+[ -x "$REDOCLY" ] || die "the linter is missing: run ./tests/run.sh tools"
+cd "$SOURCE_DIR/tests/api" || die "no tests/api"
+
+echo "the linter"
+if ! "$REDOCLY" lint --config redocly.yaml ../../openapi.yaml >"$WORK/lint" 2>&1; then
+    fail "the linter complains"
+    cat "$WORK/lint"
+fi
+check "nothing is ignored" test ! -e .redocly.lint-ignore.yaml
+check_not "there is no warning" grep -i warning "$WORK/lint"
+"$REDOCLY" bundle --config redocly.yaml --dereferenced --ext json \
+    -o "$WORK/openapi.json" ../../openapi.yaml >"$WORK/bundle" 2>&1 || die "$(cat "$WORK/bundle")"
+
+echo "its operations are the routes"
+jq -r '.paths | to_entries[] | .key as $path | .value | keys[] |
+    select(. != "parameters") | ascii_upcase + " " + $path' "$WORK/openapi.json" |
+    sort >"$WORK/documented"
+# The table of routes as the compiler sees it, not as a pattern would guess it.
+printf '%s\n' "#define ROUTE(method, path, ...) ROUTE method path" '#include "routes.def"' |
+    cc -E -P -x c -I"$SOURCE_DIR/api" - | sed -n 's/^ *ROUTE \([A-Z]*\) "\(.*\)"$/\1 \2/p' |
+    sort >"$WORK/routes"
+check "there are routes" test -s "$WORK/routes"
+check "documented operations and routes are the same" diff "$WORK/documented" "$WORK/routes"
+
+echo "the server answers each of them"
+storm_start
+req PUT /kv/x -d 1
+while read -r method path; do
+    req "$method" "${path/\{key\}/x}"
+    # Whatever a bare request gets, it is no "no such route" or "no such method"; and the status is one
+    # that the document has.
+    case $STATUS in 000 | 404 | 405) fail_answer "status $STATUS" ;; esac
+    check "status $STATUS of $method $path is documented" jq -e \
+        ".paths[\"$path\"].${method,,}.responses | has(\"$STATUS\")" "$WORK/openapi.json" \
+        >"$WORK/out"
+    [ "$method" = DELETE ] && req PUT /kv/x -d 1
+done <"$WORK/documented"
+
+echo "what it answers is what the document says"
+jq '.paths."/stats".get.responses."200".content."application/json".schema.required' \
+    "$WORK/openapi.json" >"$WORK/required"
+req GET /stats
+expect_json "keys as \$have | $(tr -d '\n' <"$WORK/required") - \$have == []"
+jq '.paths."/kv/{key}".put.responses."400".content."application/problem+json".schema.properties.code.enum' \
+    "$WORK/openapi.json" | tr -d '\n' >"$WORK/codes"
+req GET /kv/none
+expect_json ".code | IN($(cat "$WORK/codes")[])"
+# Every problem code in the server's table is documented, and the other way round.
+printf '%s\n' '#define API_ERROR(code, ...) ERROR code' '#include "errors.def"' |
+    cc -E -P -x c -I"$SOURCE_DIR/api" - | sed -n 's/^ *ERROR \([a-z_]*\)$/\1/p' | sort >"$WORK/errors"
+check "there are errors" test -s "$WORK/errors"
+check "documented codes and the server's are the same" \
+    diff <(jq -r '.[]' "$WORK/codes" | sort) "$WORK/errors"
+finish
