@@ -27,10 +27,10 @@ command -v wrk >/dev/null || {
 }
 stormd=$(find "$BUILD" -name stormd -type f -perm -u+x -print -quit)
 bare=$(find "$BUILD" -name bare -type f -perm -u+x -print -quit)
-[ -x "$stormd" ] && [ -x "$bare" ] || {
+if [ ! -x "$stormd" ] || [ ! -x "$bare" ]; then
     echo "no stormd or bare in $BUILD; build with tests first" >&2
     exit 1
-}
+fi
 work=$(mktemp -d "${DIR:-/var/tmp}/storm-bench.XXXXXX")
 pids=()
 cleanup() {
