@@ -18,21 +18,34 @@ check_not "there is no warning" grep -i warning "$WORK/lint"
 "$REDOCLY" bundle --config redocly.yaml --dereferenced --ext json \
     -o "$WORK/openapi.json" ../../openapi.yaml >"$WORK/bundle" 2>&1 || die "$(cat "$WORK/bundle")"
 
-echo "its operations are the routes"
-jq -r '.paths | to_entries[] | .key as $path | .value | keys[] |
-    select(. != "parameters") | ascii_upcase + " " + $path' "$WORK/openapi.json" |
-    sort >"$WORK/documented"
-# The table of routes as the compiler sees it, not as a pattern would guess it.
-printf '%s\n' "#define ROUTE(method, path, ...) ROUTE method path" '#include "routes.def"' |
-    cc -E -P -x c -I"$SOURCE_DIR/api" - | sed -n 's/^ *ROUTE \([A-Z]*\) "\(.*\)"$/\1 \2/p' |
-    sort >"$WORK/routes"
+echo "its operations and query parameters are those of the routes"
+jq -r '.paths | to_entries[] | .key as $path | .value | (.parameters // []) as $common |
+    to_entries[] | select(.key != "parameters") | (.key | ascii_upcase) + " " + $path + " " +
+    ([$common[], .value.parameters[]?] | map(select(.in == "query").name) | sort | join(","))' \
+    "$WORK/openapi.json" | sed 's/ $//' | sort >"$WORK/documented"
+# The table of routes as the compiler sees it, not as a pattern would guess it; HEAD is wherever GET is.
+printf '%s\n' '#define ROUTE(method, path, begin, run, flags, ...) ROUTE method path __VA_ARGS__' \
+    '#include "routes.def"' | cc -E -P -x c -I"$SOURCE_DIR/api" - | tr -d '",' | awk '
+    $1 == "ROUTE" {
+        names = ""
+        n = 0
+        for (i = 4; i <= NF && $i != "NULL"; i++) name[n++] = $i
+        # A handful at most: sorted by insertion.
+        for (i = 1; i < n; i++)
+            for (j = i; j > 0 && name[j] < name[j - 1]; j--) {
+                t = name[j]; name[j] = name[j - 1]; name[j - 1] = t
+            }
+        for (i = 0; i < n; i++) names = names (i ? "," : " ") name[i]
+        print $2 " " $3 names
+        if ($2 == "GET") print "HEAD " $3 names
+    }' | sort >"$WORK/routes"
 check "there are routes" test -s "$WORK/routes"
 check "documented operations and routes are the same" diff "$WORK/documented" "$WORK/routes"
 
 echo "the server answers each of them"
 storm_start
 req PUT /kv/x -d 1
-while read -r method path; do
+while read -r method path _; do
     req "$method" "${path/\{key\}/x}"
     # Whatever a bare request gets, it is no "no such route" or "no such method"; and the status is one
     # that the document has.
