@@ -156,6 +156,31 @@ else
     check "the message names the log" grep -q "${log##*/}" "$WORK/log"
 fi
 
+echo "a store of a newer release"
+# The manifest's header: format version at 8, at 32 a CRC-32C of the 32 bytes before it.
+crc32c() { # FILE SIZE: of its first bytes, as the four bytes it is stored as
+    local byte bit crc=$((0xffffffff))
+    for byte in $(od -An -v -tu1 -N "$2" "$1"); do
+        crc=$((crc ^ byte))
+        for bit in 1 2 3 4 5 6 7 8; do
+            crc=$(((crc >> 1) ^ (crc & 1 ? 0x82f63b78 : 0)))
+        done
+    done
+    crc=$((crc ^ 0xffffffff))
+    printf '\\x%02x' $((crc & 255)) $((crc >> 8 & 255)) $((crc >> 16 & 255)) $((crc >> 24))
+}
+again table
+manifest=$DATA/$(cut -d' ' -f1 "$DATA/CURRENT")
+# shellcheck disable=SC2059 # the format is the bytes
+check_equal "the checksum is where this test takes it to be" \
+    "$(od -An -tx1 -j 32 -N 4 "$manifest")" "$(printf "$(crc32c "$manifest" 32)" | od -An -tx1)"
+printf '\x09' | dd of="$manifest" bs=1 seek=8 conv=notrunc status=none
+# shellcheck disable=SC2059
+printf "$(crc32c "$manifest" 32)" | dd of="$manifest" bs=1 seek=32 conv=notrunc status=none
+starts_or_refuses "a newer manifest" "$manifest"
+check "a newer manifest: the start is refused" test "$STARTED" = false
+check "a newer manifest: the message says so" grep -qE 'version 9|newer' "$WORK/log"
+
 echo "untouched, both are whole"
 for store in table log-only; do
     again "$store"
