@@ -162,7 +162,7 @@ crc32c() { # FILE SIZE: of its first bytes, as the four bytes it is stored as
     local byte bit crc=$((0xffffffff))
     for byte in $(od -An -v -tu1 -N "$2" "$1"); do
         crc=$((crc ^ byte))
-        for bit in 1 2 3 4 5 6 7 8; do
+        for _ in 1 2 3 4 5 6 7 8; do
             crc=$(((crc >> 1) ^ (crc & 1 ? 0x82f63b78 : 0)))
         done
     done

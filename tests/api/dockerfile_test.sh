@@ -90,7 +90,9 @@ packages "$WORK/run" >"$WORK/runtime"
 echo libc6 >>"$WORK/runtime"
 while read -r library; do
     path=$(ldconfig -p | awk -v name="$library" '$1 == name { print $NF; exit }')
-    package=$(dpkg -S "$(readlink -f "$path")" 2>/dev/null | head -n 1 | cut -d: -f1)
+    path=$(readlink -f "$path")
+    # dpkg may know the file from before /lib became a link to /usr/lib.
+    package=$(dpkg -S "$path" "${path#/usr}" 2>/dev/null | head -n 1 | cut -d: -f1)
     check "$library ($package) is installed there" grep -qxF "$package" "$WORK/runtime"
 done < <(objdump -p "$WORK/image/usr/bin/stormd" 2>/dev/null | awk '$1 == "NEEDED" { print $2 }')
 

@@ -5,6 +5,9 @@
 # shellcheck source=tests/api/lib.sh
 . "$(dirname "$0")/lib.sh"
 storm_start --limits.value_bytes=200000
+# /readyz answers 503 until the store is open; those count.
+req GET /stats
+unready=$(jq .http.errors_5xx "$WORK/body")
 req PUT /kv/good -d '"good"'
 
 still_good() {
@@ -19,17 +22,20 @@ answers() {
     grep -oE 'HTTP/1\.[01] [0-9]{3}' <<<"$answer" | wc -l
 }
 
-# refused 'what' 'request' ['statuses']: one answer, with that status, and the connection ends.
+# refused 'what' 'request' ['statuses']: it is answered with that status ("none": closed without a word),
+# nothing in it is taken for a good request, and the connection ends. libmicrohttpd 0.9.75 sends the
+# head of its own refusals twice, so it is not the number of answers that counts.
 refused() {
     local answer status start=$EPOCHREALTIME
     answer=$(raw "$2" 3)
     CHECKS=$((CHECKS + 1))
     status=$(sed -n '1s|^HTTP/1.[01] \([0-9]*\).*|\1|p' <<<"$answer")
+    status=${status:-none}
     case " ${3:-400} " in
     *" $status "*) ;;
     *) fail "$1: status '$status', wanted ${3:-400}: $(head -c 300 <<<"$answer")" ;;
     esac
-    check_equal "$1: answers" "$(answers)" 1
+    check_not "$1: a second request is answered" grep -q '^HTTP/1.[01] 2\|"good"' <<<"$answer"
     [ $((${EPOCHREALTIME/./} - ${start/./})) -lt 2500000 ] || fail "$1: the connection stayed open"
     still_good "$1"
 }
@@ -72,7 +78,7 @@ refused "no host in HTTP/1.1" "${get}\r\n"
 echo "lines"
 refused "a header name with a space" "${get}Host: a\r\nX Y: 1\r\n\r\n"
 refused "a header without a colon" "${get}Host: a\r\nnonsense\r\n\r\n"
-refused "no request at all" "\r\nnonsense\r\n\r\n"
+refused "no request at all" "\r\nnonsense\r\n\r\n" "400 none"
 refused "an unknown version" "GET /kv/good HTTP/3.7\r\nHost: a\r\n\r\n" "400 505"
 # A line may end with a bare LF (RFC 9112, 2.2): it is taken or refused, but ends one request.
 answer=$(raw 'GET /kv/good HTTP/1.1\nHost: a\nConnection: close\n\n')
@@ -107,7 +113,7 @@ answer=$(raw "GET /kv/good HTTP/1.1\r\nHost: a\r\n\r\nGET /kv/x HTTP/1.1\r\nHost
 check_equal "two requests in one packet are answered" "$(answers)" 2
 
 req GET /stats
-expect_json '.http.errors_5xx == 0'
+expect_json ".http.errors_5xx == $unready"
 storm_stop
 check_equal "SIGTERM ends it with" $? 0
 finish

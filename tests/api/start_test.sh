@@ -29,7 +29,7 @@ refuses "a directory below a file" "$WORK/file/data" "$STORMD" "$here" "--data_d
 refuses "a directory that nobody can make" "/proc/storm" "$STORMD" "$here" --data_dir=/proc/storm
 storm_start
 req PUT /kv/a -d 1
-refuses "a second process" "$DATA.*(locked|in use|another)|(locked|in use|another).*$DATA" \
+refuses "a second process" "$DATA.*(locked|in use|another|held)|(locked|in use|another|held).*$DATA" \
     "$STORMD" "$here" "--data_dir=$DATA"
 req GET /kv/a
 expect_body 1
