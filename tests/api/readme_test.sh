@@ -173,6 +173,9 @@ run_document() { # PATH, relative to the tree
 trap 'stop_server; cleanup' EXIT
 cmake --install "$BUILD_DIR" --prefix "$WORK/installed" >"$WORK/install.log" 2>&1 ||
     die "the build cannot be installed: $(tail -n 5 "$WORK/install.log")"
+# The pkg-config file names the place that the build was configured for.
+prefix=$(sed -n 's/^CMAKE_INSTALL_PREFIX:PATH=//p' "$BUILD_DIR/CMakeCache.txt")
+find "$WORK/installed" -name '*.pc' -exec sed -i "s|$prefix|$WORK/installed|g" {} +
 # Debian's multiarch folder, or none.
 for directory in "$WORK"/installed/lib/*-linux-gnu*; do
     [ -d "$directory" ] && cp -a "$directory/." "$WORK/installed/lib/"
