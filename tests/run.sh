@@ -99,10 +99,8 @@ run_ctest() {
 
 stage_packages() {
     local names=(ca-certificates gcc libc6-dev make cmake pkg-config clang clang-format
-        libclang-rt-14-dev libmicrohttpd-dev libjansson-dev zlib1g-dev liblz4-dev libzstd-dev
-        libinih-dev libcmocka-dev libcurl4-openssl-dev curl jq shellcheck procps)
-    # After Debian 12 the runtime of the sanitizers has the number of another clang.
-    apt-cache show libclang-rt-14-dev >/dev/null 2>&1 || names=("${names[@]/libclang-rt-14-dev/libclang-rt-dev}")
+        libclang-rt-dev libmicrohttpd-dev libjansson-dev zlib1g-dev liblz4-dev libzstd-dev
+        libinih-dev libcmocka-dev libcurl4-openssl-dev curl jq shellcheck)
     # Node.js may have come from elsewhere, npm with it.
     command -v node >/dev/null && command -v npm >/dev/null || names+=(nodejs npm)
     ensure_packages "${names[@]}" || {
@@ -136,9 +134,12 @@ stage_style() {
 
 sources() { git ls-files --cached --others --exclude-standard "$@" 2>/dev/null || find_sources "$@"; }
 
-# Without git (a tarball): the same by name.
+# Without git, or in a clone that is somebody else's: the same by name.
 find_sources() {
-    find api config storage tests -name node_modules -prune -o -name "${1##*/}" -print
+    local pattern
+    for pattern in "$@"; do
+        find api config storage tests -name node_modules -prune -o -type f -name "$pattern" -print
+    done
 }
 
 check_format() {
