@@ -65,7 +65,7 @@ fail_answer() {
 finish() {
     echo "$CHECKS checks, $FAILURES failed"
     [ "$FAILURES" -eq 0 ] && exit 0
-    [ -s "$WORK/log" ] && tail -n 20 "$WORK/log" | sed 's/^/  stormd: /'
+    cat "$WORK/log.before" "$WORK/log" 2>/dev/null | tail -n 60 | sed 's/^/  stormd: /'
     exit 1
 }
 
@@ -128,6 +128,7 @@ storm_wait() {
 storm_start() {
     local try
     for try in 1 2 3 4 5; do
+        cat "$WORK/log" >>"$WORK/log.before" 2>/dev/null
         : >"$WORK/log"
         storm_spawn "$@"
         storm_wait && return 0
