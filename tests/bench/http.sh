@@ -34,6 +34,8 @@ fi
 work=$(mktemp -d "${DIR:-/var/tmp}/storm-bench.XXXXXX")
 pids=()
 cleanup() {
+    # The shell would report each server that ends by a signal.
+    exec 2>/dev/null
     [ "${#pids[@]}" -eq 0 ] || kill -9 "${pids[@]}" 2>/dev/null || true
     wait 2>/dev/null || true
     rm -rf "$work"
