@@ -1,0 +1,23 @@
+/*
+ * Steps that take longer than an HTTP thread may wait: commits and flushes. The connection is suspended
+ * meanwhile; afterwards `then` runs on its HTTP thread with request->outcome and ->revision filled in.
+ */
+#ifndef STORM_API_ASYNC_H
+#define STORM_API_ASYNC_H
+
+#include "request.h"
+
+/* Commit request->batch, which belongs to the store until `then` runs. */
+enum MHD_Result api_commit(struct api_request *request, enum storm_sync sync, api_handler then);
+
+/* Run `work` on the worker's thread; it sets request->outcome. */
+enum MHD_Result api_hand_to_worker(struct api_request *request,
+                                   void (*work)(struct api_request *request), api_handler then);
+
+/* Have the worker flush with nobody waiting for it. */
+void api_flush_later(struct api_worker *worker);
+
+/* The library calls again for a WAITING request: it was resumed. */
+enum MHD_Result api_resumed(struct api_request *request);
+
+#endif

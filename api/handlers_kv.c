@@ -1,0 +1,193 @@
+/*
+ * GET, HEAD and DELETE of /kv/{key}.
+ *
+ * A read hands the store's own memory to the library: the value's pin is released when the last byte
+ * is on the socket, and nothing is copied. A read may wait for the disk; a delete waits suspended.
+ *
+ * DELETE answers truthfully by default: it demands that the key exists, which costs a lookup. With
+ * Prefer: return=minimal it does not look. With return=representation it reads, and deletes on the
+ * condition that nobody wrote since, again and again if somebody did.
+ */
+#include <string.h>
+
+#include "async.h"
+#include "json.h"
+#include "kv.h"
+#include "moment.h"
+#include "response.h"
+#include "router.h"
+
+static enum MHD_Result fail_not_found(struct api_request *request)
+{
+    char key[API_KEY_TEXT_MAX];
+    return api_fail_code(request, API_ERROR_key_not_found, "There is no key %s.",
+                         api_key_text(request, key));
+}
+
+/* What every answer that shows a value says about it. */
+static void add_value_headers(struct api_answer *answer, const struct storm_value *value)
+{
+    api_answer_revision(answer, value->revision);
+    /* Caches may keep it but have to ask each time. */
+    api_answer_header(answer, "Cache-Control", "no-cache");
+    if (value->meta.modified_ms != 0) {
+        char date[API_HTTP_DATE_MAX];
+        api_answer_header(answer, "Last-Modified",
+                          api_format_http_date(date, value->meta.modified_ms));
+    }
+    if (value->meta.expires_ms != 0)
+        api_answer_date(answer, "Storm-Expires-At", value->meta.expires_ms);
+}
+
+static void add_time(struct api_text *text, const char *name, uint64_t ms)
+{
+    char time[API_RFC3339_MAX];
+    if (ms == 0)
+        api_text_addf(text, ",\"%s\":null", name);
+    else
+        api_text_addf(text, ",\"%s\":\"%s\"", name, api_format_rfc3339(time, ms));
+}
+
+/* The value inside the entry: as it is when it is JSON, which a library user may have failed to see
+ * to, so it is checked; else as base64 with its type. */
+static void add_entry_value(struct api_text *text, const struct api_request *request)
+{
+    const struct storm_value *value = &request->value;
+    struct api_json_error error;
+    bool is_json = api_media_is_json(value->meta.type) &&
+                   value->bytes.size <= request->server->config->limits_json_bytes &&
+                   api_json_check(value->bytes, &error);
+    if (is_json) {
+        api_text_adds(text, ",\"value\":");
+        api_text_add(text, value->bytes.data, value->bytes.size);
+    } else {
+        api_text_adds(text, ",\"value_b64\":\"");
+        api_text_add_base64(text, value->bytes);
+        api_text_adds(text, "\"");
+    }
+    if (value->meta.type.size != 0) {
+        api_text_adds(text, ",\"content_type\":");
+        api_text_add_json(text, value->meta.type);
+    }
+}
+
+static enum MHD_Result send_entry(struct api_request *request)
+{
+    const struct storm_value *value = &request->value;
+    struct api_text text;
+    /* Base64 makes 4 bytes of 3, a key at worst 6 of 1. */
+    api_text_init(&text, value->bytes.size / 3 * 4 + request->key.size * 6 + 1024);
+    api_text_adds(&text, "{");
+    api_add_key(&text, request->key);
+    add_entry_value(&text, request);
+    api_text_addf(&text, ",\"revision\":%llu", (unsigned long long)value->revision);
+    add_time(&text, "modified_at", value->meta.modified_ms);
+    add_time(&text, "expires_at", value->meta.expires_ms);
+    api_text_adds(&text, "}\n");
+    struct api_answer answer = api_answer_text(MHD_HTTP_OK, &text, "application/json");
+    add_value_headers(&answer, value);
+    return api_send(request, &answer);
+}
+
+static enum MHD_Result send_value(struct api_request *request, unsigned status)
+{
+    struct api_answer answer =
+        status == MHD_HTTP_OK ? api_answer_value(status, request) : api_answer_empty(status);
+    add_value_headers(&answer, &request->value);
+    return api_send(request, &answer);
+}
+
+enum MHD_Result api_kv_get(struct api_request *request)
+{
+    enum MHD_Result result;
+    bool wants_entry;
+    if (!api_kv_conditions(request, false, &result) ||
+        !api_flag(request, "meta", &wants_entry, &result))
+        return result;
+    storm_status status = storm_get(api_kv_store(request), NULL, request->key, &request->value);
+    if (status == STORM_NOT_FOUND)
+        return request->if_match.is_present ? api_kv_fail_precondition(request, false, 0)
+                                            : fail_not_found(request);
+    if (status != STORM_OK)
+        return api_fail_store(request, status);
+    uint64_t revision = request->value.revision;
+    if (request->if_match.is_present && !api_tags_match(&request->if_match, revision))
+        return api_kv_fail_precondition(request, true, revision);
+    if (request->if_none_match.is_present && api_tags_match(&request->if_none_match, revision))
+        return send_value(request, MHD_HTTP_NOT_MODIFIED);
+    return wants_entry ? send_entry(request) : send_value(request, MHD_HTTP_OK);
+}
+
+/* ---- DELETE ---- */
+
+static enum MHD_Result delete_value(struct api_request *request);
+
+static enum MHD_Result deleted(struct api_request *request)
+{
+    if (request->outcome == STORM_CONFLICT) {
+        struct storm_op_result met = storm_batch_result(request->batch, 0);
+        if (met.existed || request->if_match.is_present)
+            return api_kv_fail_precondition(request, met.existed, met.previous_revision);
+        return fail_not_found(request);
+    }
+    if (request->outcome != STORM_OK)
+        return api_fail_store(request, request->outcome);
+    struct api_answer answer = api_answer_empty(MHD_HTTP_NO_CONTENT);
+    char revision[API_NUMBER_MAX];
+    api_format_number(revision, request->revision);
+    api_answer_header(&answer, "Storm-Revision", revision);
+    return api_send(request, &answer);
+}
+
+/* The value that was read and then deleted; its ETag is its own, Storm-Revision the deletion's. */
+static enum MHD_Result value_deleted(struct api_request *request)
+{
+    if (request->outcome == STORM_CONFLICT)
+        return delete_value(request);
+    if (request->outcome != STORM_OK)
+        return api_fail_store(request, request->outcome);
+    struct api_answer answer = api_answer_value(MHD_HTTP_OK, request);
+    char number[API_NUMBER_MAX + 2];
+    size_t length = api_format_number(number, request->revision);
+    api_answer_header(&answer, "Storm-Revision", number);
+    length = api_format_number(number + 1, request->value.revision);
+    number[0] = '"';
+    strcpy(number + 1 + length, "\"");
+    api_answer_header(&answer, "ETag", number);
+    return api_send(request, &answer);
+}
+
+static enum MHD_Result delete_value(struct api_request *request)
+{
+    storm_value_release(&request->value);
+    if (request->attempts++ == API_KV_ATTEMPTS)
+        return api_fail_code(request, API_ERROR_overloaded,
+                             "Others write this key too often to delete what was read.");
+    storm_status status = storm_get(api_kv_store(request), NULL, request->key, &request->value);
+    if (status != STORM_OK && status != STORM_NOT_FOUND)
+        return api_fail_store(request, status);
+    bool exists = status == STORM_OK;
+    if (!exists && !request->if_match.is_present)
+        return fail_not_found(request);
+    if (!api_kv_holds(request, exists, request->value.revision))
+        return api_kv_fail_precondition(request, exists, request->value.revision);
+    status = api_kv_make_batch(request, STORM_DELETE, storm_bytes(NULL, 0), API_TIE_READ, false);
+    if (status != STORM_OK)
+        return api_fail_store(request, status);
+    return api_commit(request, STORM_SYNC_DEFAULT, value_deleted);
+}
+
+enum MHD_Result api_kv_delete(struct api_request *request)
+{
+    enum MHD_Result result;
+    if (!api_kv_conditions(request, true, &result))
+        return result;
+    if (request->prefer == API_PREFER_REPRESENTATION)
+        return delete_value(request);
+    enum api_tie tie = request->prefer == API_PREFER_MINIMAL ? API_TIE_CLIENT : API_TIE_EXISTS;
+    storm_status status =
+        api_kv_make_batch(request, STORM_DELETE, storm_bytes(NULL, 0), tie, false);
+    if (status != STORM_OK)
+        return api_fail_store(request, status);
+    return api_commit(request, STORM_SYNC_DEFAULT, deleted);
+}

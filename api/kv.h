@@ -1,0 +1,41 @@
+/* What reading, writing and deleting one key share: preconditions and their failures. */
+#ifndef STORM_API_KV_H
+#define STORM_API_KV_H
+
+#include "request.h"
+
+/* Read If-Match, If-None-Match and Prefer; for a write, refuse the preconditions by date that cannot
+ * be kept. False with an answer on its way in *result. */
+bool api_kv_conditions(struct api_request *request, bool is_write, enum MHD_Result *result);
+
+/* Whether the preconditions hold for a key that exists at `revision` or does not exist. */
+bool api_kv_holds(const struct api_request *request, bool exists, uint64_t revision);
+
+/* Answer 412 (for GET and HEAD not a match with If-None-Match, which is 304). */
+enum MHD_Result api_kv_fail_precondition(struct api_request *request, bool exists,
+                                         uint64_t revision);
+
+/* How a write is tied to what is stored. */
+enum api_tie {
+    API_TIE_CLIENT, /* by the client's preconditions */
+    API_TIE_EXISTS, /* by them, and the key must exist */
+    API_TIE_READ,   /* to exactly what was read into request->value */
+};
+
+/*
+ * Make request->batch: one put or delete of the key, tied. `want_previous`: the result is wanted even
+ * without a condition.
+ */
+storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind kind,
+                               struct storm_slice value, enum api_tie tie, bool want_previous);
+
+/* The store of a request whose route needs it. */
+storm_db *api_kv_store(const struct api_request *request);
+
+/* A read-then-write that lost against another writer is tried again this often. */
+enum { API_KV_ATTEMPTS = 32 };
+
+/* Answer 413 for a body of `size` bytes so far. */
+enum MHD_Result api_fail_too_large(struct api_request *request, uint64_t size);
+
+#endif

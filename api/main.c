@@ -1,0 +1,285 @@
+/*
+ * stormd: from the command line to a served store and back to a closed one.
+ *
+ *   configuration -> listening socket, HTTP threads (503 starting) -> store opened -> serving
+ *   signal -> draining -> HTTP stopped -> store closed -> exit 0
+ *
+ * Signals. SIGTERM and SIGINT are blocked in every thread and taken by one that waits for them. The
+ * first asks for the drain, or ends the process at once while the store is still being opened, which
+ * loses nothing: recovery may be cut at any point. The second exits at once with 128 + its number. Ten
+ * seconds after the first the process is gone in any case; what was acknowledged is in the log.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "healthcheck.h"
+#include "log.h"
+#include "server.h"
+
+extern char **environ;
+
+enum {
+    EXIT_USAGE = 2,
+    /* From the first signal to the end at the latest. */
+    LAST_SECONDS = 9,
+    /* Descriptors beside connections: tables, log, epoll. */
+    OTHER_FILES = 4096,
+};
+
+/* ---- Signals ---- */
+
+struct stop {
+    pthread_mutex_t mu;
+    pthread_cond_t asked;
+    bool is_asked;   /* mu */
+    bool is_serving; /* mu: there is something to drain */
+    sigset_t signals;
+};
+
+static void block_signals(struct stop *stop)
+{
+    sigemptyset(&stop->signals);
+    sigaddset(&stop->signals, SIGTERM);
+    sigaddset(&stop->signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &stop->signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+/* The second signal, or the end of patience. */
+static void wait_for_more(const struct stop *stop)
+{
+    struct timespec patience = {.tv_sec = LAST_SECONDS};
+    int number = sigtimedwait(&stop->signals, NULL, &patience);
+    if (number > 0)
+        _exit(128 + number);
+    api_log(STORM_LOG_ERROR,
+            "could not finish within %d seconds; what was acknowledged is in the "
+            "log and will be recovered",
+            LAST_SECONDS);
+    _exit(EXIT_FAILURE);
+}
+
+static void *take_signals(void *argument)
+{
+    struct stop *stop = argument;
+    int number = 0;
+    while (sigwait(&stop->signals, &number) != 0)
+        ;
+    api_log(STORM_LOG_INFO, "received %s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
+    pthread_mutex_lock(&stop->mu);
+    if (!stop->is_serving)
+        _exit(EXIT_SUCCESS);
+    stop->is_asked = true;
+    pthread_cond_signal(&stop->asked);
+    pthread_mutex_unlock(&stop->mu);
+    wait_for_more(stop);
+    return NULL;
+}
+
+static void wait_for_signal(struct stop *stop)
+{
+    pthread_mutex_lock(&stop->mu);
+    while (!stop->is_asked)
+        pthread_cond_wait(&stop->asked, &stop->mu);
+    pthread_mutex_unlock(&stop->mu);
+}
+
+static void begin_serving(struct stop *stop)
+{
+    pthread_mutex_lock(&stop->mu);
+    stop->is_serving = true;
+    pthread_mutex_unlock(&stop->mu);
+}
+
+/* ---- Configuration to options ---- */
+
+static void set_options(const struct storm_config *config, struct storm_options *options)
+{
+    static const enum storm_sync syncs[] = {
+        [CONFIG_WAL_SYNC_ALWAYS] = STORM_SYNC_FULL,
+        [CONFIG_WAL_SYNC_INTERVAL] = STORM_SYNC_INTERVAL,
+        [CONFIG_WAL_SYNC_OFF] = STORM_SYNC_NONE,
+    };
+    static const enum storm_codec codecs[] = {
+        [CONFIG_TABLE_CODEC_NONE] = STORM_CODEC_NONE,
+        [CONFIG_TABLE_CODEC_DEFLATE] = STORM_CODEC_DEFLATE,
+        [CONFIG_TABLE_CODEC_LZ4] = STORM_CODEC_LZ4,
+        [CONFIG_TABLE_CODEC_ZSTD] = STORM_CODEC_ZSTD,
+    };
+    storm_options_init(options);
+    options->memtable_bytes = (size_t)config->memtable_bytes;
+    options->memtable_entries = (size_t)config->memtable_entries;
+    options->write_buffer_bytes = (size_t)config->write_buffer_bytes;
+    options->cache_bytes = (size_t)config->cache_bytes;
+    options->sync = syncs[config->wal_sync];
+    options->sync_interval_ms = (unsigned)config->wal_interval_ms;
+    options->codec = codecs[config->table_codec];
+    options->codec_level = (int)config->table_codec_level;
+    options->block_bytes = (size_t)config->table_block_bytes;
+    options->bloom_bits = config->table_bloom_bits;
+    options->max_key_bytes = (size_t)config->limits_key_bytes;
+    options->max_value_bytes = (size_t)config->limits_value_bytes;
+    if (options->max_batch_bytes < options->max_value_bytes + options->max_key_bytes)
+        options->max_batch_bytes = options->max_value_bytes + options->max_key_bytes;
+    options->log = api_log_line;
+}
+
+/* As many descriptors as connections may need, as far as the hard limit goes. */
+static void raise_file_limit(const struct storm_config *config)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)config->http_max_connections + OTHER_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < wanted)
+        api_log(STORM_LOG_WARN,
+                "at most %llu files may be open; http.max_connections would need %llu",
+                (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
+}
+
+/* ---- Banner ---- */
+
+static const char *durability(const struct storm_config *config, char *text, size_t size)
+{
+    switch (config->wal_sync) {
+    case CONFIG_WAL_SYNC_INTERVAL:
+        snprintf(text, size,
+                 "a 2xx survives a crash of the server; power loss may take the last %llu ms",
+                 (unsigned long long)config->wal_interval_ms);
+        return text;
+    case CONFIG_WAL_SYNC_OFF:
+        return "a 2xx survives a crash of the server, but not power loss";
+    default:
+        return "a 2xx is on the disk and survives power loss";
+    }
+}
+
+static void show_banner(const struct api_server *server, storm_db *db)
+{
+    const struct storm_config *config = server->config;
+    char words[160];
+    struct storm_stats stats;
+    if (storm_stats_read(db, &stats) != STORM_OK)
+        memset(&stats, 0, sizeof stats);
+    const char *promise = durability(config, words, sizeof words);
+    if (config->log_format == CONFIG_LOG_FORMAT_JSON) {
+        api_log(STORM_LOG_INFO, "serving %s on %s at revision %llu: %s", config->data_dir,
+                server->url, (unsigned long long)stats.revision, promise);
+        return;
+    }
+    fprintf(stderr,
+            "Storm DB %s serves %s\n"
+            "  data        %s, at revision %llu, %llu tables, %llu recovered entries in memory\n"
+            "  durability  %s\n"
+            "  limits      key %llu, JSON %llu, other values %llu bytes\n"
+            "  threads     %u for up to %llu connections\n"
+            "  try         curl -X PUT %s/kv/hello -d '\"world\"'; curl %s/kv/hello\n",
+            storm_version(), server->url, config->data_dir, (unsigned long long)stats.revision,
+            (unsigned long long)stats.sstable_count, (unsigned long long)stats.memtable_entries,
+            promise, (unsigned long long)config->limits_key_bytes,
+            (unsigned long long)config->limits_json_bytes,
+            (unsigned long long)config->limits_value_bytes, server->threads,
+            (unsigned long long)config->http_max_connections, server->url, server->url);
+}
+
+/* ---- Serving ---- */
+
+static int stop_serving(struct api_server *server, storm_db *db)
+{
+    if (!api_server_drain(server, server->config->shutdown_grace_ms)) {
+        api_log(STORM_LOG_ERROR,
+                "requests were still waiting after %llu ms; what was acknowledged "
+                "is in the log and will be recovered",
+                (unsigned long long)server->config->shutdown_grace_ms);
+        _exit(EXIT_FAILURE);
+    }
+    unsigned long long requests = atomic_load(&server->metrics.requests);
+    api_server_stop(server);
+    storm_status status = storm_close(db);
+    if (status != STORM_OK) {
+        api_log(STORM_LOG_ERROR, "closing the store failed: %s", storm_status_text(status));
+        return EXIT_FAILURE;
+    }
+    api_log(STORM_LOG_INFO, "stopped after %llu requests", requests);
+    return EXIT_SUCCESS;
+}
+
+static int serve(const struct storm_config *config)
+{
+    struct stop stop = {.mu = PTHREAD_MUTEX_INITIALIZER, .asked = PTHREAD_COND_INITIALIZER};
+    struct api_server server;
+    char problem[CONFIG_TEXT_MAX + 256];
+    pthread_t signals;
+    block_signals(&stop);
+    raise_file_limit(config);
+    if (pthread_create(&signals, NULL, take_signals, &stop) != 0) {
+        fprintf(stderr, "stormd: cannot start a thread\n");
+        return EXIT_FAILURE;
+    }
+    pthread_detach(signals);
+    if (api_server_start(&server, config, problem, sizeof problem) != 0) {
+        fprintf(stderr, "stormd: %s\n", problem);
+        return EXIT_FAILURE;
+    }
+    struct storm_options options;
+    struct storm_error error;
+    storm_db *db;
+    set_options(config, &options);
+    if (storm_open(config->data_dir, &options, &db, &error) != STORM_OK) {
+        api_server_drain(&server, 1000);
+        api_server_stop(&server);
+        fprintf(stderr, "stormd: %s\n", error.message);
+        return EXIT_FAILURE;
+    }
+    begin_serving(&stop);
+    api_server_serve(&server, db);
+    show_banner(&server, db);
+    wait_for_signal(&stop);
+    return stop_serving(&server, db);
+}
+
+int main(int argc, char **argv)
+{
+    /* Each holds texts of configuration: too much for the stack of a debugger's patience. */
+    static struct storm_config config;
+    static struct config_error error;
+    enum config_action action;
+    if (config_parse(argc, argv, environ, &config, &action, &error) != 0) {
+        fputs(error.text, stderr);
+        return EXIT_USAGE;
+    }
+    static const enum storm_log_level levels[] = {
+        [CONFIG_LOG_LEVEL_ERROR] = STORM_LOG_ERROR,
+        [CONFIG_LOG_LEVEL_WARN] = STORM_LOG_WARN,
+        [CONFIG_LOG_LEVEL_INFO] = STORM_LOG_INFO,
+        [CONFIG_LOG_LEVEL_DEBUG] = STORM_LOG_DEBUG,
+    };
+    api_log_init(levels[config.log_level], config.log_format == CONFIG_LOG_FORMAT_JSON);
+    switch (action) {
+    case CONFIG_CHECK:
+        printf("The configuration is valid.\n");
+        return EXIT_SUCCESS;
+    case CONFIG_PRINT:
+        config_print(&config, stdout);
+        return EXIT_SUCCESS;
+    case CONFIG_VERSION:
+        printf("stormd %s\n", storm_version());
+        return EXIT_SUCCESS;
+    case CONFIG_HELP:
+        config_help(stdout);
+        return EXIT_SUCCESS;
+    case CONFIG_HEALTHCHECK:
+        return api_healthcheck(config.listen);
+    case CONFIG_RUN:
+        break;
+    }
+    return serve(&config);
+}

@@ -1,0 +1,445 @@
+/*
+ * Requests from the first line to the handler. See request.h for the stages.
+ *
+ * Framing. libmicrohttpd 0.9.75 lets Transfer-Encoding win over Content-Length and keeps the connection,
+ * reads only the first Content-Length, and takes an unknown Transfer-Encoding for "until the end": each
+ * of them lets a second request be smuggled past a proxy. So one pass over the header fields looks for
+ * all that RFC 9112 section 6 calls unrecoverable, and answers 400 with Connection: close.
+ *
+ * Bodies are bounded before they are read, by Content-Length, and again while they are read, because a
+ * chunked one does not say how long it is. Memory for bodies has a budget over all requests.
+ */
+#include "request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "async.h"
+#include "kv.h"
+#include "moment.h"
+#include "response.h"
+#include "router.h"
+#include "suggest.h"
+
+enum {
+    /* A connection keeps a body buffer of this size; bigger ones are given back after the request. */
+    KEPT_BODY_MAX = 2048,
+    FIRST_BODY_ROOM = 64 << 10,
+};
+
+/* All bodies together; one of the largest size allowed always fits twice. */
+#define BODY_BUDGET (UINT64_C(128) << 20)
+
+void api_request_init(struct api_request *request, struct api_server *server)
+{
+    memset(request, 0, sizeof *request);
+    request->server = server;
+    request->target = request->inline_target;
+}
+
+static void drop_body(struct api_request *request)
+{
+    free(request->body);
+    atomic_fetch_sub_explicit(&request->server->body_bytes, request->body_room,
+                              memory_order_relaxed);
+    request->body = NULL;
+    request->body_size = 0;
+    request->body_room = 0;
+}
+
+void api_request_over(struct api_request *request)
+{
+    struct api_server *server = request->server;
+    if (request->is_counted)
+        api_metrics_end(&server->metrics, request->status,
+                        api_monotonic_ns() - request->started_ns);
+    if (request->held != NULL && request->held != server->no_memory)
+        MHD_destroy_response(request->held);
+    storm_value_release(&request->value);
+    storm_batch_destroy(request->batch);
+    request->batch = NULL;
+    if (request->body_room > KEPT_BODY_MAX)
+        drop_body(request);
+    if (request->target != request->inline_target) {
+        free(request->target);
+        request->target = request->inline_target;
+    }
+    request->held = NULL;
+    request->is_counted = false;
+    request->stage = API_STAGE_LINE;
+}
+
+void api_request_fini(struct api_request *request)
+{
+    api_request_over(request);
+    drop_body(request);
+}
+
+void api_request_line(struct api_request *request, struct MHD_Connection *connection,
+                      const char *target)
+{
+    request->connection = connection;
+    request->stage = API_STAGE_LINE;
+    request->must_close = false;
+    request->is_target_lost = false;
+    request->status = 0;
+    request->route = NULL;
+    request->framing_fault = NULL;
+    request->has_body = false;
+    request->content_length = 0;
+    request->body_limit = 0;
+    request->body_size = 0;
+    request->body_seen = 0;
+    request->attempts = 0;
+    request->keeps_ttl = false;
+    request->key = storm_bytes(NULL, 0);
+    request->query.count = 0;
+    memset(request->headers, 0, sizeof request->headers);
+
+    size_t size = strlen(target);
+    request->target_size = size;
+    if (size > sizeof request->inline_target) {
+        request->target = malloc(size);
+        if (request->target == NULL) {
+            request->target = request->inline_target;
+            request->target_size = 0;
+            request->is_target_lost = true;
+            return;
+        }
+    }
+    memcpy(request->target, target, size);
+}
+
+/* ---- Header fields ---- */
+
+static bool is_token_byte(uint8_t byte)
+{
+    static const uint8_t others[] = "!#$%&'*+-.^_`|~";
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') ||
+           (byte != 0 && strchr((const char *)others, byte) != NULL);
+}
+
+static const char *const header_names[API_HEADER_COUNT] = {
+    [API_HEADER_HOST] = "Host",
+    [API_HEADER_CONTENT_LENGTH] = "Content-Length",
+    [API_HEADER_TRANSFER_ENCODING] = "Transfer-Encoding",
+    [API_HEADER_CONTENT_TYPE] = "Content-Type",
+    [API_HEADER_CONTENT_ENCODING] = "Content-Encoding",
+    [API_HEADER_EXPECT] = "Expect",
+    [API_HEADER_ACCEPT] = "Accept",
+    [API_HEADER_PREFER] = "Prefer",
+    [API_HEADER_IF_MATCH] = "If-Match",
+    [API_HEADER_IF_NONE_MATCH] = "If-None-Match",
+    [API_HEADER_IF_MODIFIED_SINCE] = "If-Modified-Since",
+    [API_HEADER_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
+    [API_HEADER_REQUEST_ID] = "X-Request-Id",
+};
+
+/* A field that may be sent twice without harm: the first one counts. */
+static bool may_repeat(enum api_header name)
+{
+    return name == API_HEADER_ACCEPT || name == API_HEADER_PREFER || name == API_HEADER_EXPECT ||
+           name == API_HEADER_REQUEST_ID;
+}
+
+static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *key,
+                                   size_t key_size, const char *value, size_t value_size)
+{
+    struct api_request *request = cls;
+    (void)kind;
+    for (size_t i = 0; i < key_size; i++) {
+        if (!is_token_byte((uint8_t)key[i]))
+            request->framing_fault = "The name of a header field is not a token.";
+    }
+    if (key_size == 0)
+        request->framing_fault = "A header field has no name.";
+    struct storm_slice name = storm_bytes(key, key_size);
+    for (int i = 0; i < API_HEADER_COUNT; i++) {
+        if (!api_equals_nocase(name, header_names[i]))
+            continue;
+        if (request->headers[i].data == NULL)
+            request->headers[i] = storm_bytes(value == NULL ? "" : value, value_size);
+        else if (!may_repeat((enum api_header)i))
+            request->framing_fault = "A header field that must stand once stands twice.";
+        break;
+    }
+    return MHD_YES;
+}
+
+/* What is wrong with the request's framing, in a sentence; NULL when nothing is. */
+static const char *find_framing_fault(struct api_request *request, const char *version)
+{
+    if (request->framing_fault != NULL)
+        return request->framing_fault;
+    struct storm_slice length = api_header(request, API_HEADER_CONTENT_LENGTH);
+    bool has_length = api_has_header(request, API_HEADER_CONTENT_LENGTH);
+    if (has_length && !api_parse_number(length, &request->content_length))
+        return "Content-Length is not a number.";
+    request->has_body = request->content_length > 0;
+    if (!api_has_header(request, API_HEADER_TRANSFER_ENCODING))
+        return NULL;
+    if (has_length)
+        return "Transfer-Encoding and Content-Length were both sent.";
+    if (strcmp(version, "HTTP/1.1") != 0)
+        return "Transfer-Encoding was sent with an older version than HTTP/1.1.";
+    if (!api_equals_nocase(api_header(request, API_HEADER_TRANSFER_ENCODING), "chunked"))
+        return "The only Transfer-Encoding known here is chunked.";
+    request->has_body = true;
+    return NULL;
+}
+
+/* The client's id, or one of ours: 16 hex digits that no other request of this process has. */
+static void set_id(struct api_request *request)
+{
+    struct storm_slice sent = api_header(request, API_HEADER_REQUEST_ID);
+    bool is_usable = sent.size > 0 && sent.size <= API_REQUEST_ID_MAX;
+    for (size_t i = 0; is_usable && i < sent.size; i++)
+        is_usable = sent.data[i] > ' ' && sent.data[i] < 0x7f;
+    if (is_usable) {
+        memcpy(request->id, sent.data, sent.size);
+        request->id[sent.size] = '\0';
+        return;
+    }
+    /* A counter put through the finaliser of SplitMix64, which is one to one. */
+    uint64_t id = request->server->id_seed +
+                  atomic_fetch_add_explicit(&request->server->next_id, 1, memory_order_relaxed) *
+                      UINT64_C(0x9e3779b97f4a7c15);
+    id = (id ^ id >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    id = (id ^ id >> 27) * UINT64_C(0x94d049bb133111eb);
+    id ^= id >> 31;
+    for (int i = 15; i >= 0; i--) {
+        request->id[i] = "0123456789abcdef"[id & 15];
+        id >>= 4;
+    }
+    request->id[16] = '\0';
+}
+
+/* ---- Route, key, query ---- */
+
+static bool is_parameter_known(const struct api_route *route, struct storm_slice name)
+{
+    for (size_t i = 0; route->parameters[i] != NULL; i++) {
+        if (api_equals(name, route->parameters[i]))
+            return true;
+    }
+    return false;
+}
+
+static enum MHD_Result refuse_parameter(struct api_request *request, struct storm_slice name)
+{
+    char word[64];
+    size_t size = name.size < sizeof word - 1 ? name.size : sizeof word - 1;
+    memcpy(word, name.data, size);
+    word[size] = '\0';
+    const struct api_route *route = request->route;
+    size_t count = 0;
+    while (route->parameters[count] != NULL)
+        count++;
+    const char *near_name = count == 0 ? NULL : config_suggest(word, route->parameters, count);
+    char extras[96] = "";
+    char hint[128] = "This route takes no parameters.";
+    if (near_name != NULL) {
+        snprintf(extras, sizeof extras, ",\"did_you_mean\":\"%s\"", near_name);
+        snprintf(hint, sizeof hint, "Did you mean %s?", near_name);
+    } else if (count > 0) {
+        size_t used = (size_t)snprintf(hint, sizeof hint, "This route takes");
+        for (size_t i = 0; i < count && used < sizeof hint; i++)
+            used += (size_t)snprintf(hint + used, sizeof hint - used, "%s %s", i == 0 ? "" : ",",
+                                     route->parameters[i]);
+    }
+    struct api_failure failure = {
+        .code = API_ERROR_unknown_parameter, .hint = hint, .extras = extras};
+    return api_fail(request, &failure, "There is no parameter \"%s\" here.", word);
+}
+
+/* Take key and query from the target; true when there is nothing to complain about. */
+static bool read_target(struct api_request *request, struct storm_slice raw_key,
+                        struct storm_slice raw_query, enum MHD_Result *result)
+{
+    const struct api_route *route = request->route;
+    if (route->has_key) {
+        /* Both slices point into request->target, which is ours to change. */
+        size_t size = raw_key.size;
+        uint8_t *bytes = request->target + (raw_key.data - request->target);
+        uint64_t limit = request->server->config->limits_key_bytes;
+        if (!api_percent_decode(bytes, &size, false)) {
+            *result = api_fail_code(request, API_ERROR_invalid_escape,
+                                    "The key has a '%%' that two hex digits do not follow.");
+            return false;
+        }
+        if (size == 0) {
+            *result = api_fail_code(request, API_ERROR_invalid_key, "The key is empty.");
+            return false;
+        }
+        if (size > limit) {
+            char extras[64];
+            snprintf(extras, sizeof extras, ",\"limit_bytes\":%llu", (unsigned long long)limit);
+            struct api_failure failure = {.code = API_ERROR_key_too_long, .extras = extras};
+            *result = api_fail(request, &failure, "The key is %zu bytes; the limit is %llu.", size,
+                               (unsigned long long)limit);
+            return false;
+        }
+        request->key = storm_bytes(bytes, size);
+    }
+    if (raw_query.size == 0)
+        return true;
+    uint8_t *bytes = request->target + (raw_query.data - request->target);
+    const struct api_parameter *culprit;
+    switch (api_query_parse(bytes, raw_query.size, &request->query, &culprit)) {
+    case API_QUERY_ESCAPE:
+        *result = api_fail_code(request, API_ERROR_invalid_escape,
+                                "The query has a '%%' that two hex digits do not follow.");
+        return false;
+    case API_QUERY_TWICE:
+        *result = api_fail_code(request, API_ERROR_invalid_parameter,
+                                "The parameter \"%.*s\" stands twice.",
+                                (int)(culprit->name.size < 64 ? culprit->name.size : 64),
+                                (const char *)culprit->name.data);
+        return false;
+    case API_QUERY_TOO_MANY:
+        *result = api_fail_code(request, API_ERROR_invalid_parameter,
+                                "There are more than %d parameters.", API_PARAMETERS_MAX);
+        return false;
+    case API_QUERY_FINE:
+        break;
+    }
+    for (size_t i = 0; i < request->query.count; i++) {
+        if (!is_parameter_known(route, request->query.parameters[i].name)) {
+            *result = refuse_parameter(request, request->query.parameters[i].name);
+            return false;
+        }
+    }
+    return true;
+}
+
+static enum MHD_Result route_request(struct api_request *request, const char *method)
+{
+    struct api_target target = api_target_split(storm_bytes(request->target, request->target_size));
+    struct storm_slice raw_key;
+    char allow[API_ALLOW_MAX];
+    request->route = api_route_find(method, target.path, &raw_key, allow);
+    if (request->route == NULL && allow[0] != '\0') {
+        struct api_failure failure = {
+            .code = API_ERROR_method_not_allowed, .header = "Allow", .header_value = allow};
+        return api_fail(request, &failure, "%.16s is not allowed here; allowed are %s.", method,
+                        allow);
+    }
+    if (request->route == NULL)
+        return api_fail_code(request, API_ERROR_route_not_found, "There is no %.16s %.*s.", method,
+                             (int)(target.path.size < 128 ? target.path.size : 128),
+                             target.path.size == 0 ? "" : (const char *)target.path.data);
+    enum MHD_Result result = MHD_YES;
+    if (!read_target(request, raw_key, target.query, &result))
+        return result;
+    bool has_store = atomic_load_explicit(&request->server->db, memory_order_acquire) != NULL;
+    if ((request->route->flags & API_ROUTE_STORE) != 0 && !has_store)
+        return api_fail_code(request, API_ERROR_starting,
+                             "The store is being opened and its log replayed.");
+    return request->route->begin == NULL ? MHD_YES : request->route->begin(request);
+}
+
+enum MHD_Result api_request_headers(struct api_request *request, const char *method,
+                                    const char *version)
+{
+    request->started_ns = api_monotonic_ns();
+    request->stage = API_STAGE_HEADERS;
+    request->is_counted = true;
+    api_metrics_begin(&request->server->metrics);
+    MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, take_header, request);
+    set_id(request);
+
+    enum MHD_Result result;
+    const char *fault = find_framing_fault(request, version);
+    if (fault != NULL) {
+        request->must_close = true;
+        result = api_fail_code(request, API_ERROR_invalid_request, "%s", fault);
+    } else if (request->is_target_lost) {
+        result = api_fail_store(request, STORM_NO_MEMORY);
+    } else {
+        result = route_request(request, method);
+    }
+    if (request->stage == API_STAGE_HEADERS)
+        request->stage = API_STAGE_BODY;
+    return result;
+}
+
+/* ---- Body ---- */
+
+/* Make room for `size` more bytes. */
+static bool reserve_body(struct api_request *request, size_t size)
+{
+    size_t needed = request->body_size + size;
+    if (needed <= request->body_room)
+        return true;
+    size_t room = request->body_room * 2;
+    if (room < FIRST_BODY_ROOM)
+        room = request->content_length != 0 && request->content_length < FIRST_BODY_ROOM
+                   ? (size_t)request->content_length
+                   : FIRST_BODY_ROOM;
+    if (room > request->body_limit)
+        room = request->body_limit;
+    if (room < needed)
+        room = needed;
+    const struct storm_config *config = request->server->config;
+    uint64_t budget = config->limits_value_bytes * 2;
+    if (budget < BODY_BUDGET)
+        budget = BODY_BUDGET;
+    _Atomic uint64_t *used = &request->server->body_bytes;
+    size_t growth = room - request->body_room;
+    if (atomic_fetch_add_explicit(used, growth, memory_order_relaxed) + growth > budget) {
+        atomic_fetch_sub_explicit(used, growth, memory_order_relaxed);
+        return false;
+    }
+    uint8_t *body = realloc(request->body, room);
+    if (body == NULL) {
+        atomic_fetch_sub_explicit(used, growth, memory_order_relaxed);
+        return false;
+    }
+    request->body = body;
+    request->body_room = room;
+    return true;
+}
+
+enum MHD_Result api_request_body(struct api_request *request, const void *data, size_t size)
+{
+    request->body_seen += size;
+    if (request->held != NULL || (request->route->flags & API_ROUTE_BODY) == 0) {
+        /* Dropped. Past the bound there is nothing left but to cut the connection. */
+        uint64_t bound = request->held != NULL ? API_DISCARD_MAX : API_STRAY_BODY_MAX;
+        return request->body_seen > bound ? MHD_NO : MHD_YES;
+    }
+    if (size > request->body_limit - request->body_size) {
+        drop_body(request);
+        return api_fail_too_large(request, request->body_seen);
+    }
+    if (!reserve_body(request, size)) {
+        drop_body(request);
+        return api_fail_code(request, API_ERROR_overloaded,
+                             "There is no memory for this body now.");
+    }
+    memcpy(request->body + request->body_size, data, size);
+    request->body_size += size;
+    return MHD_YES;
+}
+
+enum MHD_Result api_request_ready(struct api_request *request)
+{
+    request->stage = API_STAGE_READY;
+    return request->held != NULL ? api_send_held(request) : request->route->run(request);
+}
+
+bool api_flag(struct api_request *request, const char *name, bool *value, enum MHD_Result *result)
+{
+    *value = false;
+    const struct api_parameter *parameter = api_query_find(&request->query, name);
+    if (parameter == NULL)
+        return true;
+    *value = api_equals(parameter->value, "true");
+    if (*value || api_equals(parameter->value, "false"))
+        return true;
+    struct api_failure failure = {.code = API_ERROR_invalid_parameter,
+                                  .hint = "Write true or false."};
+    *result = api_fail(request, &failure, "The parameter %s is neither true nor false.", name);
+    return false;
+}

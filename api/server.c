@@ -1,0 +1,368 @@
+/*
+ * The server. See server.h.
+ *
+ * libmicrohttpd runs a pool of threads, each with its own epoll set; suspending needs at least two of
+ * them (with none, more than 128 suspended connections stall it). Its callbacks come here and are
+ * handed to request.c:
+ *
+ *   connection opened     struct api_connection, once; it holds the request, which is used again
+ *   first line            api_request_line, with the raw target
+ *   header fields         api_request_headers
+ *   body, in pieces       api_request_body
+ *   complete / resumed    api_request_ready / api_resumed
+ *   answer sent, or lost  api_request_over
+ *   connection closed     freed
+ *
+ * Draining, in the only order that cuts nobody off: stop accepting and close the listening socket; put
+ * Connection: close on every answer; wait until nothing is in flight; stop the library's threads, which
+ * would cut off whatever still was.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "async.h"
+#include "json.h"
+#include "log.h"
+#include "moment.h"
+#include "response.h"
+
+enum {
+    /* The library clears this much after each request, so it is no larger than a target with a key
+     * of the default limit, all of it escaped (12 KiB), and its header fields need. */
+    POOL_MIN = 32 << 10,
+    POOL_FOR_FIELDS = 20 << 10,
+    ESCAPED_BYTE = 3,
+};
+
+/* ---- Connections ---- */
+
+static void enter_phase(struct api_connection *connection, enum api_phase phase)
+{
+    atomic_store_explicit(&connection->phase_bytes, 0, memory_order_relaxed);
+    atomic_store_explicit(&connection->phase_since_ns, api_monotonic_ns(), memory_order_relaxed);
+    atomic_store_explicit(&connection->phase, (int)phase, memory_order_relaxed);
+}
+
+static struct api_connection *connection_of(struct api_request *request)
+{
+    return (struct api_connection *)((char *)request - offsetof(struct api_connection, request));
+}
+
+static void open_connection(struct api_server *server, struct MHD_Connection *handle,
+                            void **context)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct api_connection *connection = calloc(1, sizeof *connection);
+    *context = connection; /* NULL: its requests are refused in on_request */
+    atomic_fetch_add_explicit(&server->metrics.connections, 1, memory_order_relaxed);
+    if (connection == NULL)
+        return;
+    connection->socket = info == NULL ? -1 : info->connect_fd;
+    api_request_init(&connection->request, server);
+    enter_phase(connection, API_PHASE_BETWEEN);
+    pthread_mutex_lock(&server->mu);
+    connection->next = server->connections;
+    if (connection->next != NULL)
+        connection->next->previous = connection;
+    server->connections = connection;
+    pthread_mutex_unlock(&server->mu);
+}
+
+static void close_connection(struct api_server *server, struct api_connection *connection)
+{
+    pthread_mutex_lock(&server->mu);
+    atomic_fetch_sub_explicit(&server->metrics.connections, 1, memory_order_relaxed);
+    if (connection != NULL) {
+        if (connection->previous == NULL)
+            server->connections = connection->next;
+        else
+            connection->previous->next = connection->next;
+        if (connection->next != NULL)
+            connection->next->previous = connection->previous;
+    }
+    pthread_cond_broadcast(&server->changed);
+    pthread_mutex_unlock(&server->mu);
+    if (connection != NULL) {
+        api_request_fini(&connection->request);
+        free(connection);
+    }
+}
+
+static void on_connection(void *cls, struct MHD_Connection *handle, void **context,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    if (code == MHD_CONNECTION_NOTIFY_STARTED)
+        open_connection(cls, handle, context);
+    else
+        close_connection(cls, *context);
+}
+
+/* Connections over the limit are closed at once: the library would let them wait in silence. */
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, socklen_t length)
+{
+    struct api_server *server = cls;
+    (void)address;
+    (void)length;
+    uint64_t open = atomic_load_explicit(&server->metrics.connections, memory_order_relaxed);
+    return open < server->config->http_max_connections ? MHD_YES : MHD_NO;
+}
+
+/* ---- Requests ---- */
+
+static void *on_first_line(void *cls, const char *target, struct MHD_Connection *handle)
+{
+    (void)cls;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct api_connection *connection = info == NULL ? NULL : info->socket_context;
+    if (connection == NULL)
+        return NULL;
+    enter_phase(connection, API_PHASE_HEADERS);
+    api_request_line(&connection->request, handle, target);
+    /* The library is about to parse the query into its pool, a node for each parameter; when they are
+     * too many its own 431 gets lost and the connection hangs. We have a copy, so the query is
+     * emptied: the buffer is the library's and not really constant. */
+    char *query = strchr((char *)(uintptr_t)target, '?');
+    if (query != NULL)
+        query[1] = '\0';
+    return &connection->request;
+}
+
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *handle, const char *url,
+                                  const char *method, const char *version, const char *upload,
+                                  size_t *upload_size, void **context)
+{
+    (void)cls;
+    (void)handle;
+    (void)url;
+    struct api_request *request = *context;
+    if (request == NULL)
+        return MHD_NO;
+    struct api_connection *connection = connection_of(request);
+    switch (request->stage) {
+    case API_STAGE_LINE:
+        enter_phase(connection, API_PHASE_BODY);
+        return api_request_headers(request, method, version);
+    case API_STAGE_BODY:
+        if (*upload_size != 0) {
+            size_t size = *upload_size;
+            *upload_size = 0;
+            atomic_fetch_add_explicit(&connection->phase_bytes, size, memory_order_relaxed);
+            return api_request_body(request, upload, size);
+        }
+        enter_phase(connection, API_PHASE_ANSWER);
+        return api_request_ready(request);
+    case API_STAGE_WAITING:
+        return api_resumed(request);
+    default:
+        return MHD_YES;
+    }
+}
+
+static void on_over(void *cls, struct MHD_Connection *handle, void **context,
+                    enum MHD_RequestTerminationCode code)
+{
+    struct api_server *server = cls;
+    struct api_request *request = *context;
+    (void)handle;
+    (void)code;
+    if (request == NULL)
+        return;
+    api_request_over(request);
+    enter_phase(connection_of(request), API_PHASE_BETWEEN);
+    *context = NULL;
+    if (atomic_load(&server->state) == API_DRAINING) { /* seq_cst: see api_metrics_end */
+        pthread_mutex_lock(&server->mu);
+        pthread_cond_broadcast(&server->changed);
+        pthread_mutex_unlock(&server->mu);
+    }
+}
+
+static void on_library_message(void *cls, const char *format, va_list arguments)
+{
+    char line[512];
+    (void)cls;
+    vsnprintf(line, sizeof line, format, arguments);
+    line[strcspn(line, "\n")] = '\0';
+    api_log(STORM_LOG_DEBUG, "http: %s", line);
+}
+
+/* ---- Start ---- */
+
+static int start_daemon(struct api_server *server, char *error, size_t error_size)
+{
+    const struct storm_config *config = server->config;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    server->threads = (unsigned)config->http_threads;
+    if (server->threads == 0)
+        server->threads = cores > 2 ? (unsigned)cores : 2;
+    if (server->threads < 2)
+        server->threads = 2;
+    uint64_t pool = config->limits_key_bytes * ESCAPED_BYTE + POOL_FOR_FIELDS;
+    /* The library shares its limit out among the threads, whichever of them accepts; ours is kept in
+     * on_accept, so each thread may have them all. */
+    uint64_t limit = (config->http_max_connections + 1) * server->threads;
+    if (limit > INT32_MAX)
+        limit = INT32_MAX;
+    server->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
+        0, on_accept, server, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_message,
+        NULL, MHD_OPTION_LISTEN_SOCKET, server->listen_socket, MHD_OPTION_THREAD_POOL_SIZE,
+        server->threads, MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->http_idle_timeout_s,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(pool > POOL_MIN ? pool : POOL_MIN),
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_first_line, server,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_over,
+        server, MHD_OPTION_END);
+    if (server->daemon == NULL)
+        snprintf(error, error_size, "cannot start the HTTP threads: %s", strerror(errno));
+    return server->daemon == NULL ? -1 : 0;
+}
+
+static int make_no_memory_answer(struct api_server *server)
+{
+    struct api_text text;
+    api_text_init(&text, 1024);
+    struct api_error error = {.code = API_ERROR_overloaded,
+                              .detail = storm_text("The server is out of memory.")};
+    api_error_write(&error, &text);
+    struct api_answer answer =
+        api_answer_text(MHD_HTTP_SERVICE_UNAVAILABLE, &text, "application/problem+json");
+    api_answer_header(&answer, "Retry-After", "1");
+    server->no_memory = answer.response;
+    return answer.has_failed ? -1 : 0;
+}
+
+static int start_threads(struct api_server *server, char *error, size_t error_size)
+{
+    if (api_worker_start(&server->worker, server) != 0) {
+        snprintf(error, error_size, "cannot start a thread: %s", strerror(EAGAIN));
+        return -1;
+    }
+    server->has_watcher = pthread_create(&server->watcher, NULL, api_watch, server) == 0;
+    if (!server->has_watcher) {
+        snprintf(error, error_size, "cannot start a thread: %s", strerror(EAGAIN));
+        return -1;
+    }
+    return start_daemon(server, error, error_size);
+}
+
+int api_server_start(struct api_server *server, const struct storm_config *config, char *error,
+                     size_t error_size)
+{
+    memset(server, 0, sizeof *server);
+    server->config = config;
+    server->started_ms = api_now_ms();
+    server->id_seed = server->started_ms;
+    if (getrandom(&server->id_seed, sizeof server->id_seed, GRND_NONBLOCK) < 0)
+        server->id_seed = api_monotonic_ns();
+    server->listen_socket =
+        api_listen(config->listen, server->url, sizeof server->url, error, error_size);
+    if (server->listen_socket < 0)
+        return -1;
+    api_json_init();
+    pthread_mutex_init(&server->mu, NULL);
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&server->changed, &attributes);
+    pthread_cond_init(&server->watcher_stop, &attributes);
+    pthread_condattr_destroy(&attributes);
+    int result = make_no_memory_answer(server);
+    if (result != 0)
+        snprintf(error, error_size, "out of memory");
+    else
+        result = start_threads(server, error, error_size);
+    if (result != 0)
+        api_server_stop(server);
+    return result;
+}
+
+void api_server_serve(struct api_server *server, storm_db *db)
+{
+    atomic_store_explicit(&server->db, db, memory_order_release);
+    atomic_store_explicit(&server->state, API_SERVING, memory_order_release);
+}
+
+/* ---- Drain and stop ---- */
+
+static struct timespec timespec_of(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000),
+                             .tv_nsec = (long)(ns % 1000000000)};
+}
+
+/*
+ * Wait for the end of everything in flight. Connections that are open without a request may have one on
+ * the way: each gets its answer as long as it begins within QUIET_NS of the last, which is more than
+ * the thousandth part of a second that a busy client takes.
+ */
+static bool wait_until_quiet(struct api_server *server, uint64_t grace_ms)
+{
+    const uint64_t quiet_ns = UINT64_C(200) * 1000000;
+    uint64_t now = api_monotonic_ns();
+    uint64_t deadline = now + grace_ms * 1000000;
+    uint64_t quiet_since = now;
+    uint64_t seen = UINT64_MAX;
+    for (;;) {
+        uint64_t open = atomic_load_explicit(&server->metrics.connections, memory_order_acquire);
+        uint64_t busy = atomic_load(&server->metrics.in_flight);
+        uint64_t done = atomic_load_explicit(&server->metrics.requests, memory_order_acquire);
+        now = api_monotonic_ns();
+        if (busy != 0 || done != seen)
+            quiet_since = now;
+        seen = done;
+        if (busy == 0 && (open == 0 || now - quiet_since >= quiet_ns))
+            return true;
+        if (now >= deadline)
+            return busy == 0;
+        uint64_t until_ns = busy == 0 ? quiet_since + quiet_ns : deadline;
+        struct timespec until = timespec_of(until_ns < deadline ? until_ns : deadline);
+        pthread_cond_timedwait(&server->changed, &server->mu, &until);
+    }
+}
+
+bool api_server_drain(struct api_server *server, uint64_t grace_ms)
+{
+    MHD_socket listening = MHD_quiesce_daemon(server->daemon);
+    if (listening != MHD_INVALID_SOCKET)
+        close(listening);
+    server->listen_socket = -1;
+    atomic_store(&server->state, API_DRAINING); /* seq_cst: see api_metrics_end */
+    pthread_mutex_lock(&server->mu);
+    bool is_quiet = wait_until_quiet(server, grace_ms);
+    pthread_mutex_unlock(&server->mu);
+    return is_quiet;
+}
+
+void api_server_stop(struct api_server *server)
+{
+    bool owns_socket = server->daemon == NULL;
+    if (server->daemon != NULL)
+        MHD_stop_daemon(server->daemon);
+    server->daemon = NULL;
+    if (server->listen_socket >= 0 && owns_socket)
+        close(server->listen_socket);
+    api_worker_stop(&server->worker);
+    if (server->has_watcher) {
+        pthread_mutex_lock(&server->mu);
+        server->is_watcher_stopping = true;
+        pthread_cond_signal(&server->watcher_stop);
+        pthread_mutex_unlock(&server->mu);
+        pthread_join(server->watcher, NULL);
+    }
+    if (server->no_memory != NULL)
+        MHD_destroy_response(server->no_memory);
+    pthread_cond_destroy(&server->watcher_stop);
+    pthread_cond_destroy(&server->changed);
+    pthread_mutex_destroy(&server->mu);
+}

@@ -1,0 +1,131 @@
+/*
+ * Request targets. See target.h.
+ *
+ * libmicrohttpd decodes paths in place and ends them at the first %00, so the handlers never look at
+ * its url: the raw text is caught before it is touched and taken apart here, with lengths.
+ */
+#include "target.h"
+
+#include <string.h>
+
+static int hex_digit(uint8_t byte)
+{
+    if (byte >= '0' && byte <= '9')
+        return byte - '0';
+    if (byte >= 'a' && byte <= 'f')
+        return byte - 'a' + 10;
+    if (byte >= 'A' && byte <= 'F')
+        return byte - 'A' + 10;
+    return -1;
+}
+
+struct api_target api_target_split(struct storm_slice raw)
+{
+    struct api_target target = {.path = storm_bytes(NULL, 0), .query = storm_bytes(NULL, 0)};
+    if (raw.size > 0 && raw.data[0] != '/') {
+        /* Absolute form, which a server must accept (RFC 9112 section 3.2.2). */
+        const uint8_t *scheme_end = memmem(raw.data, raw.size, "://", 3);
+        if (scheme_end == NULL)
+            return target;
+        const uint8_t *authority = scheme_end + 3;
+        const uint8_t *end = raw.data + raw.size;
+        const uint8_t *path = memchr(authority, '/', (size_t)(end - authority));
+        if (path == NULL)
+            return target;
+        raw = storm_bytes(path, (size_t)(end - path));
+    }
+    const uint8_t *mark = raw.size == 0 ? NULL : memchr(raw.data, '?', raw.size);
+    if (mark == NULL) {
+        target.path = raw;
+        return target;
+    }
+    size_t path_size = (size_t)(mark - raw.data);
+    target.path = storm_bytes(raw.data, path_size);
+    target.query = storm_bytes(mark + 1, raw.size - path_size - 1);
+    return target;
+}
+
+bool api_percent_decode(uint8_t *bytes, size_t *size, bool plus_is_blank)
+{
+    /* Most keys have no escape at all. */
+    if (*size == 0 || (memchr(bytes, '%', *size) == NULL &&
+                       (!plus_is_blank || memchr(bytes, '+', *size) == NULL)))
+        return true;
+    size_t out = 0;
+    for (size_t in = 0; in < *size; in++) {
+        uint8_t byte = bytes[in];
+        if (byte == '%') {
+            int high = in + 2 < *size ? hex_digit(bytes[in + 1]) : -1;
+            int low = in + 2 < *size ? hex_digit(bytes[in + 2]) : -1;
+            if (high < 0 || low < 0)
+                return false;
+            byte = (uint8_t)(high << 4 | low);
+            in += 2;
+        } else if (byte == '+' && plus_is_blank) {
+            byte = ' ';
+        }
+        bytes[out++] = byte;
+    }
+    *size = out;
+    return true;
+}
+
+static bool same(struct storm_slice left, struct storm_slice right)
+{
+    return left.size == right.size &&
+           (left.size == 0 || memcmp(left.data, right.data, left.size) == 0);
+}
+
+/* Decode one name=value of `size` bytes. */
+static bool decode_parameter(uint8_t *bytes, size_t size, struct api_parameter *parameter)
+{
+    uint8_t *equals = memchr(bytes, '=', size);
+    size_t name_size = equals == NULL ? size : (size_t)(equals - bytes);
+    size_t value_size = equals == NULL ? 0 : size - name_size - 1;
+    uint8_t *value = equals == NULL ? bytes + size : equals + 1;
+    bool is_fine =
+        api_percent_decode(bytes, &name_size, true) && api_percent_decode(value, &value_size, true);
+    *parameter =
+        (struct api_parameter){storm_bytes(bytes, name_size), storm_bytes(value, value_size)};
+    return is_fine;
+}
+
+enum api_query_fault api_query_parse(uint8_t *bytes, size_t size, struct api_query *query,
+                                     const struct api_parameter **culprit)
+{
+    query->count = 0;
+    *culprit = NULL;
+    while (size > 0) {
+        uint8_t *end = memchr(bytes, '&', size);
+        size_t piece = end == NULL ? size : (size_t)(end - bytes);
+        if (piece > 0) {
+            if (query->count == API_PARAMETERS_MAX)
+                return API_QUERY_TOO_MANY;
+            struct api_parameter *parameter = &query->parameters[query->count];
+            *culprit = parameter;
+            if (!decode_parameter(bytes, piece, parameter))
+                return API_QUERY_ESCAPE;
+            for (size_t i = 0; i < query->count; i++) {
+                if (same(query->parameters[i].name, parameter->name))
+                    return API_QUERY_TWICE;
+            }
+            query->count++;
+        }
+        size_t step = end == NULL ? size : piece + 1;
+        bytes += step;
+        size -= step;
+    }
+    *culprit = NULL;
+    return API_QUERY_FINE;
+}
+
+const struct api_parameter *api_query_find(const struct api_query *query, const char *name)
+{
+    size_t size = strlen(name);
+    for (size_t i = 0; i < query->count; i++) {
+        const struct api_parameter *parameter = &query->parameters[i];
+        if (parameter->name.size == size && memcmp(parameter->name.data, name, size) == 0)
+            return parameter;
+    }
+    return NULL;
+}
