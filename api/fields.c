@@ -112,19 +112,6 @@ enum api_prefer api_prefer_parse(struct storm_slice field)
     return API_PREFER_NONE;
 }
 
-/* The characters of a token (RFC 9110 section 5.6.2). */
-static bool is_token(struct storm_slice word)
-{
-    for (size_t i = 0; i < word.size; i++) {
-        uint8_t byte = word.data[i];
-        bool is_letter = (byte | 0x20) >= 'a' && (byte | 0x20) <= 'z' && byte >= 'A';
-        bool is_digit = byte >= '0' && byte <= '9';
-        if (!is_letter && !is_digit && (byte == 0 || strchr("!#$%&'*+-.^_`|~", byte) == NULL))
-            return false;
-    }
-    return word.size > 0;
-}
-
 static bool ends_with_json(struct storm_slice type)
 {
     struct storm_slice end = type.size < 5 ? type : from(type, type.size - 5);
@@ -143,7 +130,7 @@ enum api_media api_media_parse(struct storm_slice field)
         return API_MEDIA_JSON;
     struct storm_slice subtype = type;
     struct storm_slice top = take_until(&subtype, '/');
-    if (!is_token(top) || !is_token(subtype) || api_equals_nocase(top, "multipart") ||
+    if (!api_is_token(top) || !api_is_token(subtype) || api_equals_nocase(top, "multipart") ||
         field.size > API_MEDIA_TYPE_MAX)
         return API_MEDIA_REFUSED;
     for (size_t i = 0; i < field.size; i++) {

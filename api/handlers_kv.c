@@ -89,10 +89,10 @@ static enum MHD_Result send_entry(struct api_request *request)
     return api_send(request, &answer);
 }
 
+/* A 304 is made of the value as well: it has no body, but the length in it must be that of the 200. */
 static enum MHD_Result send_value(struct api_request *request, unsigned status)
 {
-    struct api_answer answer =
-        status == MHD_HTTP_OK ? api_answer_value(status, request) : api_answer_empty(status);
+    struct api_answer answer = api_answer_value(status, request);
     add_value_headers(&answer, &request->value);
     return api_send(request, &answer);
 }

@@ -212,6 +212,26 @@ static int stop_serving(struct api_server *server, storm_db *db)
     return EXIT_SUCCESS;
 }
 
+/* What to do about a store that cannot be opened; empty when the store's own sentence is all there is. */
+static const char *advice_for(storm_status status)
+{
+    switch (status) {
+    case STORM_LOCKED:
+        return "; another process has it open: stop that one, or choose another directory with "
+               "--data_dir";
+    case STORM_DENIED:
+        return "; run as the owner of the directory, or choose another one with --data_dir";
+    case STORM_NEWER_FORMAT:
+        return "; nothing was changed: use the release that wrote it, or a later one";
+    case STORM_CORRUPT:
+        return "; nothing was changed: restore the directory from a backup";
+    case STORM_NO_SPACE:
+        return "; free some disk space and start again";
+    default:
+        return "";
+    }
+}
+
 static int serve(const struct storm_config *config)
 {
     struct stop stop = {.mu = PTHREAD_MUTEX_INITIALIZER, .asked = PTHREAD_COND_INITIALIZER};
@@ -233,10 +253,12 @@ static int serve(const struct storm_config *config)
     struct storm_error error;
     storm_db *db;
     set_options(config, &options);
-    if (storm_open(config->data_dir, &options, &db, &error) != STORM_OK) {
+    storm_status status = storm_open(config->data_dir, &options, &db, &error);
+    if (status != STORM_OK) {
         api_server_drain(&server, 1000);
         api_server_stop(&server);
-        fprintf(stderr, "stormd: %s\n", error.message);
+        fprintf(stderr, "stormd: cannot open %s: %s%s\n", config->data_dir, error.message,
+                advice_for(status));
         return EXIT_FAILURE;
     }
     begin_serving(&stop);

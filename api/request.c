@@ -4,7 +4,9 @@
  * Framing. libmicrohttpd 0.9.75 lets Transfer-Encoding win over Content-Length and keeps the connection,
  * reads only the first Content-Length, and takes an unknown Transfer-Encoding for "until the end": each
  * of them lets a second request be smuggled past a proxy. So one pass over the header fields looks for
- * all that RFC 9112 section 6 calls unrecoverable, and answers 400 with Connection: close.
+ * all that RFC 9112 section 6 calls unrecoverable, and answers 400 with Connection: close. Blanks in the
+ * target and a missing Host are refused here too and not by the library (MHD_OPTION_STRICT_FOR_CLIENT),
+ * which in that version writes the header of its own error answers twice.
  *
  * Bodies are bounded before they are read, by Content-Length, and again while they are read, because a
  * chunked one does not say how long it is. Memory for bodies has a budget over all requests.
@@ -50,9 +52,12 @@ static void drop_body(struct api_request *request)
 void api_request_over(struct api_request *request)
 {
     struct api_server *server = request->server;
-    if (request->is_counted)
-        api_metrics_end(&server->metrics, request->status,
+    if (request->is_counted) {
+        /* A probe that finds the server not ready has not met an error. */
+        bool is_probe = request->route != NULL && (request->route->flags & API_ROUTE_PROBE) != 0;
+        api_metrics_end(&server->metrics, is_probe ? 0 : request->status,
                         api_monotonic_ns() - request->started_ns);
+    }
     if (request->held != NULL && request->held != server->no_memory)
         MHD_destroy_response(request->held);
     storm_value_release(&request->value);
@@ -112,14 +117,6 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
 
 /* ---- Header fields ---- */
 
-static bool is_token_byte(uint8_t byte)
-{
-    static const uint8_t others[] = "!#$%&'*+-.^_`|~";
-    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
-           (byte >= '0' && byte <= '9') ||
-           (byte != 0 && strchr((const char *)others, byte) != NULL);
-}
-
 static const char *const header_names[API_HEADER_COUNT] = {
     [API_HEADER_HOST] = "Host",
     [API_HEADER_CONTENT_LENGTH] = "Content-Length",
@@ -148,13 +145,9 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
 {
     struct api_request *request = cls;
     (void)kind;
-    for (size_t i = 0; i < key_size; i++) {
-        if (!is_token_byte((uint8_t)key[i]))
-            request->framing_fault = "The name of a header field is not a token.";
-    }
-    if (key_size == 0)
-        request->framing_fault = "A header field has no name.";
     struct storm_slice name = storm_bytes(key, key_size);
+    if (!api_is_token(name))
+        request->framing_fault = "The name of a header field is not a token.";
     for (int i = 0; i < API_HEADER_COUNT; i++) {
         if (!api_equals_nocase(name, header_names[i]))
             continue;
@@ -172,6 +165,10 @@ static const char *find_framing_fault(struct api_request *request, const char *v
 {
     if (request->framing_fault != NULL)
         return request->framing_fault;
+    if (request->target_size > 0 && memchr(request->target, ' ', request->target_size) != NULL)
+        return "There is a blank in the request target.";
+    if (!api_has_header(request, API_HEADER_HOST) && strcmp(version, "HTTP/1.1") == 0)
+        return "HTTP/1.1 demands a Host field.";
     struct storm_slice length = api_header(request, API_HEADER_CONTENT_LENGTH);
     bool has_length = api_has_header(request, API_HEADER_CONTENT_LENGTH);
     if (has_length && !api_parse_number(length, &request->content_length))

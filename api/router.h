@@ -7,6 +7,7 @@
 enum {
     API_ROUTE_STORE = 1, /* needs the store: 503 while starting */
     API_ROUTE_BODY = 2,  /* takes a body; begin sets its limit */
+    API_ROUTE_PROBE = 4, /* its 503 is an answer, not an error */
 };
 
 enum { API_ROUTE_PARAMETERS_MAX = 6 };

@@ -40,6 +40,8 @@ enum {
     POOL_MIN = 32 << 10,
     POOL_FOR_FIELDS = 20 << 10,
     ESCAPED_BYTE = 3,
+    /* What 0.9.75 would refuse when told to be strict, request.c refuses with a better answer. */
+    STRICTNESS = MHD_VERSION >= 0x01000000 ? 1 : 0,
 };
 
 /* ---- Connections ---- */
@@ -47,7 +49,7 @@ enum {
 static void enter_phase(struct api_connection *connection, enum api_phase phase)
 {
     atomic_store_explicit(&connection->phase_bytes, 0, memory_order_relaxed);
-    atomic_store_explicit(&connection->phase_since_ns, api_monotonic_ns(), memory_order_relaxed);
+    atomic_store_explicit(&connection->phase_since_ns, api_coarse_ns(), memory_order_relaxed);
     atomic_store_explicit(&connection->phase, (int)phase, memory_order_relaxed);
 }
 
@@ -220,9 +222,9 @@ static int start_daemon(struct api_server *server, char *error, size_t error_siz
         server->threads, MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->http_idle_timeout_s,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(pool > POOL_MIN ? pool : POOL_MIN),
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_URI_LOG_CALLBACK, on_first_line, server,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_over,
-        server, MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, STRICTNESS, MHD_OPTION_URI_LOG_CALLBACK, on_first_line,
+        server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
+        on_over, server, MHD_OPTION_END);
     if (server->daemon == NULL)
         snprintf(error, error_size, "cannot start the HTTP threads: %s", strerror(errno));
     return server->daemon == NULL ? -1 : 0;

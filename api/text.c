@@ -240,3 +240,21 @@ struct storm_slice api_trim(struct storm_slice bytes)
         bytes.size--;
     return bytes;
 }
+
+/* Bit c % 64 of word c / 64 is set when the ASCII character c may stand in a token. */
+#define RANGE(first, last) ((~UINT64_C(0) >> (63 - ((last) - (first)))) << ((first) % 64))
+#define ONE(c)             RANGE(c, c)
+static const uint64_t token_bits[2] = {
+    ONE('!') | RANGE('#', '\'') | ONE('*') | ONE('+') | ONE('-') | ONE('.') | RANGE('0', '9'),
+    RANGE('A', 'Z') | RANGE('^', 'z') | ONE('|') | ONE('~'),
+};
+
+bool api_is_token(struct storm_slice bytes)
+{
+    for (size_t i = 0; i < bytes.size; i++) {
+        uint8_t byte = bytes.data[i];
+        if (byte >= 0x80 || (token_bits[byte / 64] >> byte % 64 & 1) == 0)
+            return false;
+    }
+    return bytes.size > 0;
+}

@@ -53,4 +53,7 @@ bool api_equals(struct storm_slice bytes, const char *word);
 bool api_equals_nocase(struct storm_slice bytes, const char *word);
 struct storm_slice api_trim(struct storm_slice bytes);
 
+/* Whether the bytes are a token (RFC 9110 section 5.6.2): the name of a header field, half a media type. */
+bool api_is_token(struct storm_slice bytes);
+
 #endif

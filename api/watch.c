@@ -53,7 +53,7 @@ void *api_watch(void *argument)
         clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_sec += 1;
         pthread_cond_timedwait(&server->watcher_stop, &server->mu, &until);
-        uint64_t now_ns = api_monotonic_ns();
+        uint64_t now_ns = api_coarse_ns();
         for (struct api_connection *at = server->connections; at != NULL; at = at->next) {
             if (is_too_slow(at, now_ns, server->config->http_idle_timeout_s))
                 shutdown(at->socket, SHUT_RDWR);
