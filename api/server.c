@@ -190,6 +190,9 @@ static void on_over(void *cls, struct MHD_Connection *handle, void **context,
 }
 
 static void on_library_message(void *cls, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+
+static void on_library_message(void *cls, const char *format, va_list arguments)
 {
     char line[512];
     (void)cls;
