@@ -21,6 +21,7 @@
 #include "config.h"
 #include "healthcheck.h"
 #include "log.h"
+#include "moment.h"
 #include "server.h"
 
 extern char **environ;
@@ -55,13 +56,19 @@ static void block_signals(struct stop *stop)
 /* The second signal, or the end of patience. */
 static void wait_for_more(const struct stop *stop)
 {
-    struct timespec patience = {.tv_sec = LAST_SECONDS};
-    int number = sigtimedwait(&stop->signals, NULL, &patience);
-    if (number > 0)
-        _exit(128 + number);
+    uint64_t deadline_ns = api_monotonic_ns() + LAST_SECONDS * UINT64_C(1000000000);
+    for (uint64_t now = api_monotonic_ns(); now < deadline_ns; now = api_monotonic_ns()) {
+        uint64_t left_ns = deadline_ns - now;
+        struct timespec left = {.tv_sec = (time_t)(left_ns / 1000000000),
+                                .tv_nsec = (long)(left_ns % 1000000000)};
+        /* It fails early when a debugger or a leak checker stops the threads. */
+        int number = sigtimedwait(&stop->signals, NULL, &left);
+        if (number > 0)
+            _exit(128 + number);
+    }
     api_log(STORM_LOG_ERROR,
-            "could not finish within %d seconds; what was acknowledged is in the "
-            "log and will be recovered",
+            "could not finish within %d seconds; what was acknowledged is in the log and will be "
+            "recovered",
             LAST_SECONDS);
     _exit(EXIT_FAILURE);
 }
