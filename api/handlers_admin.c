@@ -111,8 +111,8 @@ static double write_amplification(const struct storm_stats *stats)
 
 static void add_reads(struct api_text *text, const struct storm_stats *stats, double bloom_bits)
 {
-    api_text_addf(text, ",\"bloom\":{\"checks\":%llu",
-                  (unsigned long long)(stats->bloom_hits + stats->bloom_passes));
+    uint64_t checks = stats->bloom_hits + stats->bloom_passes;
+    api_text_addf(text, ",\"bloom\":{\"checks\":%llu", (unsigned long long)checks);
     add_count(text, "hits", stats->bloom_hits);
     add_count(text, "passes", stats->bloom_passes);
     add_count(text, "false_positives", stats->bloom_false_positives);
@@ -206,9 +206,10 @@ enum MHD_Result api_stats(struct api_request *request)
     add_reads(&text, &stats, server->config->table_bloom_bits);
     add_writes(&text, &stats);
     add_http(&text, &server->metrics);
-    api_text_addf(&text, ",\"disk\":{\"data_bytes\":%llu,\"free_bytes\":%llu}",
-                  (unsigned long long)(stats.sstable_bytes + stats.log_bytes),
-                  (unsigned long long)stats.disk_free_bytes);
+    uint64_t data_bytes = stats.sstable_bytes + stats.log_bytes;
+    api_text_addf(&text, ",\"disk\":{\"data_bytes\":%llu", (unsigned long long)data_bytes);
+    add_count(&text, "free_bytes", stats.disk_free_bytes);
+    api_text_adds(&text, "}");
     add_failures(&text, &stats, db);
     api_text_adds(&text, "}\n");
     return api_send_json(request, MHD_HTTP_OK, &text);

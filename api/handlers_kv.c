@@ -8,8 +8,6 @@
  * Prefer: return=minimal it does not look. With return=representation it reads, and deletes on the
  * condition that nobody wrote since, again and again if somebody did.
  */
-#include <string.h>
-
 #include "async.h"
 #include "json.h"
 #include "kv.h"
@@ -147,13 +145,7 @@ static enum MHD_Result value_deleted(struct api_request *request)
     if (request->outcome != STORM_OK)
         return api_fail_store(request, request->outcome);
     struct api_answer answer = api_answer_value(MHD_HTTP_OK, request);
-    char number[API_NUMBER_MAX + 2];
-    size_t length = api_format_number(number, request->revision);
-    api_answer_header(&answer, "Storm-Revision", number);
-    length = api_format_number(number + 1, request->value.revision);
-    number[0] = '"';
-    strcpy(number + 1 + length, "\"");
-    api_answer_header(&answer, "ETag", number);
+    api_answer_revisions(&answer, request->value.revision, request->revision);
     return api_send(request, &answer);
 }
 

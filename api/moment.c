@@ -81,6 +81,12 @@ static char *put_digits(char *at, unsigned number, unsigned width)
     return at + width;
 }
 
+static char *put_text(char *at, const char *text, size_t size)
+{
+    memcpy(at, text, size);
+    return at + size;
+}
+
 static char *put_clock(char *at, unsigned seconds)
 {
     at = put_digits(at, seconds / 3600, 2);
@@ -117,17 +123,16 @@ char *api_format_http_date(char text[API_HTTP_DATE_MAX], uint64_t ms)
         ms = API_LAST_MS;
     uint64_t day = ms / DAY_MS;
     struct date date = date_from_days(day);
-    char *at = text;
-    memcpy(at, days + day % 7 * 3, 3);
-    memcpy(at + 3, ", ", 2);
-    at = put_digits(at + 5, date.day, 2);
+    char *at = put_text(text, days + day % 7 * 3, 3);
+    at = put_text(at, ", ", 2);
+    at = put_digits(at, date.day, 2);
     *at++ = ' ';
-    memcpy(at, months + (size_t)(date.month - 1) * 3, 3);
-    at[3] = ' ';
-    at = put_digits(at + 4, date.year, 4);
+    at = put_text(at, months + (size_t)(date.month - 1) * 3, 3);
+    *at++ = ' ';
+    at = put_digits(at, date.year, 4);
     *at++ = ' ';
     at = put_clock(at, (unsigned)(ms % DAY_MS / 1000));
-    memcpy(at, " GMT", 5);
+    put_text(at, " GMT", sizeof " GMT");
     return text;
 }
 
@@ -142,7 +147,7 @@ static bool take_digits(struct storm_slice *text, size_t width, char mark, unsig
     if (mark == '\0')
         return true;
     bool is_mark =
-        text->size > 0 && (text->data[0] == mark || (mark == 'T' && text->data[0] == 't'));
+        text->size > 0 && (text->data[0] == (uint8_t)mark || (mark == 'T' && text->data[0] == 't'));
     if (!is_mark)
         return false;
     *text = storm_bytes(text->data + 1, text->size - 1);
@@ -205,8 +210,8 @@ bool api_parse_rfc3339(struct storm_slice text, uint64_t *ms)
     if (date.year < 1970 || date.month < 1 || date.month > 12 || date.day < 1 ||
         date.day > days_in_month(date.year, date.month) || hour > 23 || minute > 59 || second > 60)
         return false;
-    int64_t seconds = (int64_t)days_from_date(date) * 86400 + hour * 3600 + minute * 60 + second -
-                      (int64_t)offset * 60;
+    int64_t seconds = (int64_t)days_from_date(date) * 86400 + (int64_t)hour * 3600 +
+                      (int64_t)minute * 60 + second - (int64_t)offset * 60;
     if (seconds < 0)
         return false;
     *ms = (uint64_t)seconds * 1000 + fraction;

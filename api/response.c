@@ -45,7 +45,7 @@ struct api_answer api_answer_static(unsigned status, struct storm_slice bytes, c
 {
     /* The library wants a pointer to non-const; it does not write to persistent memory. */
     struct api_answer answer =
-        made(status, MHD_create_response_from_buffer(bytes.size, (void *)(uintptr_t)bytes.data,
+        made(status, MHD_create_response_from_buffer(bytes.size, (void *)bytes.data,
                                                      MHD_RESPMEM_PERSISTENT));
     api_answer_header(&answer, "Content-Type", type);
     return answer;
@@ -55,7 +55,7 @@ struct api_answer api_answer_value(unsigned status, struct api_request *request)
 {
     struct storm_value *value = &request->value;
     struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
-        value->bytes.size, (void *)(uintptr_t)value->bytes.data, value->unpin, value->pin);
+        value->bytes.size, (void *)value->bytes.data, value->unpin, value->pin);
     if (response != NULL)
         value->unpin = NULL;
     struct api_answer answer = made(status, response);
@@ -77,15 +77,22 @@ void api_answer_header(struct api_answer *answer, const char *name, const char *
         answer->has_failed = true;
 }
 
-void api_answer_revision(struct api_answer *answer, uint64_t revision)
+void api_answer_revisions(struct api_answer *answer, uint64_t value, uint64_t write)
 {
+    char number[API_NUMBER_MAX];
     char tag[API_NUMBER_MAX + 2];
-    size_t length = api_format_number(tag + 1, revision);
-    api_answer_header(answer, "Storm-Revision", tag + 1);
+    api_format_number(number, write);
+    api_answer_header(answer, "Storm-Revision", number);
+    size_t length = api_format_number(tag + 1, value);
     tag[0] = '"';
     tag[length + 1] = '"';
     tag[length + 2] = '\0';
     api_answer_header(answer, "ETag", tag);
+}
+
+void api_answer_revision(struct api_answer *answer, uint64_t revision)
+{
+    api_answer_revisions(answer, revision, revision);
 }
 
 void api_answer_date(struct api_answer *answer, const char *name, uint64_t ms)
@@ -221,13 +228,18 @@ enum MHD_Result api_fail_store(struct api_request *request, storm_status status)
 
 char *api_key_text(const struct api_request *request, char text[API_KEY_TEXT_MAX])
 {
-    enum { SHOWN_MAX = API_KEY_TEXT_MAX - 4 };
-    size_t shown = request->key.size < SHOWN_MAX ? request->key.size : SHOWN_MAX;
+    static const char dots[] = "...";
+    enum { SHOWN_MAX = API_KEY_TEXT_MAX - sizeof dots };
+    size_t size = request->key.size;
+    size_t shown = size < SHOWN_MAX ? size : SHOWN_MAX;
     for (size_t i = 0; i < shown; i++) {
         uint8_t byte = request->key.data[i];
-        text[i] = byte < ' ' || byte == 0x7f ? '?' : (char)byte;
+        bool is_control = byte < ' ' || byte == 0x7f;
+        text[i] = (char)(is_control ? '?' : byte);
     }
-    strcpy(text + shown, request->key.size > shown ? "..." : "");
+    text[shown] = '\0';
+    if (size > shown)
+        memcpy(text + shown, dots, sizeof dots);
     return text;
 }
 

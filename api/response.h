@@ -25,7 +25,9 @@ struct api_answer api_answer_static(unsigned status, struct storm_slice bytes, c
 struct api_answer api_answer_value(unsigned status, struct api_request *request);
 
 void api_answer_header(struct api_answer *answer, const char *name, const char *value);
-/* ETag and Storm-Revision. */
+/* ETag, which is that of a value, and Storm-Revision, which is that of a write. */
+void api_answer_revisions(struct api_answer *answer, uint64_t value, uint64_t write);
+/* The two of the same. */
 void api_answer_revision(struct api_answer *answer, uint64_t revision);
 void api_answer_date(struct api_answer *answer, const char *name, uint64_t ms);
 

@@ -14,7 +14,7 @@
 #define FIXED_SIZE(p) (ENDS_KEY(p) ? sizeof(p) - sizeof(KEY) : sizeof(p) - 1)
 
 #define ROUTE(method, path, begin, run, flags, ...)                                                \
-    {#method, path, FIXED_SIZE(path), ENDS_KEY(path), begin, run, flags, {__VA_ARGS__}},
+    {#method, path, FIXED_SIZE(path), begin, run, {__VA_ARGS__}, flags, ENDS_KEY(path)},
 const struct api_route api_routes[] = {
 #include "routes.def"
 };
@@ -35,8 +35,8 @@ static void allow_method(char *allow, const char *method)
     if (used + size + sizeof ", , HEAD" > API_ALLOW_MAX)
         return;
     if (used > 0) {
-        memcpy(allow + used, ", ", 2);
-        used += 2;
+        allow[used++] = ',';
+        allow[used++] = ' ';
     }
     memcpy(allow + used, method, size + 1);
 }

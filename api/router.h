@@ -14,13 +14,13 @@ enum { API_ROUTE_PARAMETERS_MAX = 6 };
 
 struct api_route {
     const char *method;
-    const char *path; /* the template */
-    size_t fixed;     /* length of what stands before {key}; of all of it without */
-    bool has_key;
+    const char *path;  /* the template */
+    size_t fixed;      /* length of what stands before {key}; of all of it without */
     api_handler begin; /* NULL = nothing to look at early */
     api_handler run;
-    unsigned flags;
     const char *parameters[API_ROUTE_PARAMETERS_MAX]; /* ended by NULL */
+    unsigned flags;
+    bool has_key;
 };
 
 /* All routes, for tests and for the router. */

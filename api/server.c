@@ -133,7 +133,7 @@ static void *on_first_line(void *cls, const char *target, struct MHD_Connection 
     /* The library is about to parse the query into its pool, a node for each parameter; when they are
      * too many its own 431 gets lost and the connection hangs. We have a copy, so the query is
      * emptied: the buffer is the library's and not really constant. */
-    char *query = strchr((char *)(uintptr_t)target, '?');
+    char *query = strchr((char *)target, '?');
     if (query != NULL)
         query[1] = '\0';
     return &connection->request;

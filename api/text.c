@@ -174,8 +174,8 @@ void api_text_add_base64(struct api_text *text, struct storm_slice bytes)
             group |= bytes.data[i + 2];
         *out++ = digits[group >> 18];
         *out++ = digits[group >> 12 & 63];
-        *out++ = left > 1 ? digits[group >> 6 & 63] : '=';
-        *out++ = left > 2 ? digits[group & 63] : '=';
+        *out++ = (char)(left > 1 ? digits[group >> 6 & 63] : '=');
+        *out++ = (char)(left > 2 ? digits[group & 63] : '=');
     }
     text->size += groups * 4;
 }
