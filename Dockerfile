@@ -18,7 +18,7 @@ COPY storage storage
 COPY config config
 COPY api api
 RUN cmake -S . -B build -DCMAKE_BUILD_TYPE=Release -DSTORM_BUILD_TESTS=OFF \
-        -DCMAKE_INSTALL_PREFIX=/usr -DCMAKE_INSTALL_SYSCONFDIR=/etc \
+        -DCMAKE_INSTALL_PREFIX=/usr \
     && cmake --build build --parallel \
     && DESTDIR=/image cmake --install build --strip
 

@@ -159,7 +159,7 @@ fi
 echo "a store of a newer release"
 # The manifest's header: format version at 8, at 32 a CRC-32C of the 32 bytes before it.
 crc32c() { # FILE SIZE: of its first bytes, as the four bytes it is stored as
-    local byte bit crc=$((0xffffffff))
+    local byte crc=$((0xffffffff))
     for byte in $(od -An -v -tu1 -N "$2" "$1"); do
         crc=$((crc ^ byte))
         for _ in 1 2 3 4 5 6 7 8; do

@@ -85,6 +85,15 @@ while read -r from _; do
     check "the build makes ${from#/image}" test -e "$WORK$from"
 done < <(sed -n 's/^COPY --from=build //p' "$WORK/run")
 
+echo "installed below /usr, everything is where Debian expects it"
+multiarch=$(gcc -print-multiarch 2>/dev/null)
+libdir=/usr/lib${multiarch:+/$multiarch}
+for path in /usr/bin/stormd "$libdir/libstorm.so" "$libdir/libstorm.a" "$libdir/pkgconfig/storm.pc" \
+    /usr/include/storm/storm.h /usr/include/storm/key.h /usr/share/man/man8/stormd.8 \
+    /usr/share/man/man5/storm.conf.5 /etc/stormdb/storm.conf; do
+    check "$path is installed" test -s "$WORK/image$path"
+done
+
 echo "the program finds its libraries in the packages that are named"
 packages "$WORK/run" >"$WORK/runtime"
 echo libc6 >>"$WORK/runtime"
