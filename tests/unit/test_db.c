@@ -318,12 +318,15 @@ static void a_snapshot_sees_what_was_there_whatever_comes(void **state)
 static void a_flush_drops_versions_that_nobody_sees(void **state)
 {
     (void)state;
+    assert_int_equal(stats().memtable_bytes, 0);
     for (int i = 0; i < 100; i++)
         assert_int_equal(put_text(store.db, "k", "v"), STORM_OK);
+    assert_true(stats().memtable_bytes > 0);
     struct storm_flush_result result;
     assert_int_equal(storm_flush(store.db, &result), STORM_OK);
     assert_int_equal(result.entries, 1);
     assert_true(result.bytes > 0);
+    assert_int_equal(stats().memtable_bytes, 0);
     assert_int_equal(storm_flush(store.db, &result), STORM_OK);
     assert_int_equal(result.entries, 0);
     assert_int_equal(stats().sstable_count, 1);

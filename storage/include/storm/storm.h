@@ -367,7 +367,7 @@ struct storm_stats {
     uint64_t revision; /* newest visible */
     bool read_only;    /* opened so, or turned so: see storm_last_error */
 
-    uint64_t memtable_bytes; /* active and sealed */
+    uint64_t memtable_bytes; /* in use by active and sealed ones; 0 when all is flushed */
     uint64_t memtable_entries;
     uint64_t memtable_limit_bytes; /* options.write_buffer_bytes */
     uint64_t memtables_sealed;

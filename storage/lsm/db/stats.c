@@ -4,10 +4,10 @@
 static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
 {
     pthread_mutex_lock(&db->mu);
-    stats->memtable_bytes = sdb_memtable_bytes(db->active.table);
+    stats->memtable_bytes = sdb_memtable_used(db->active.table);
     stats->memtable_entries = sdb_memtable_entries(db->active.table);
     for (size_t i = 0; i < db->sealed_count; i++) {
-        stats->memtable_bytes += sdb_memtable_bytes(db->sealed[i].table);
+        stats->memtable_bytes += sdb_memtable_used(db->sealed[i].table);
         stats->memtable_entries += sdb_memtable_entries(db->sealed[i].table);
     }
     stats->memtables_sealed = db->sealed_count;

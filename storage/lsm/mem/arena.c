@@ -10,8 +10,9 @@
  * the newest chunk starts the next one; the rest is lost, less than a quarter of a chunk because
  * larger allocations get a chunk of their own, which leaves the newest one as it is.
  *
- * `bytes` counts whole chunks, used or not. It has one writer, so a plain load and a store do for
- * the addition; relaxed, because readers of it want a number and nothing that comes with it.
+ * `bytes` counts whole chunks, used or not; `used` what was handed out. They have one writer, so a
+ * plain load and a store do for the addition; relaxed, because readers of them want a number and
+ * nothing that comes with it.
  *
  * The arena neither gives single allocations back nor clears memory, and nothing but its owner's
  * rule of one allocating thread at a time protects it.
@@ -33,6 +34,7 @@ void sdb_arena_init(struct sdb_arena *arena)
     arena->end = NULL;
     arena->chunk_size = FIRST_CHUNK;
     atomic_init(&arena->bytes, 0);
+    atomic_init(&arena->used, 0);
 }
 
 void sdb_arena_fini(struct sdb_arena *arena)
@@ -45,6 +47,12 @@ void sdb_arena_fini(struct sdb_arena *arena)
     sdb_arena_init(arena);
 }
 
+static void count(_Atomic size_t *counter, size_t size)
+{
+    size_t bytes = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, bytes + size, memory_order_relaxed);
+}
+
 /* A chunk of `size` bytes, header included, at the head of the list; NULL when out of memory. */
 static uint8_t *add_chunk(struct sdb_arena *arena, size_t size)
 {
@@ -53,8 +61,7 @@ static uint8_t *add_chunk(struct sdb_arena *arena, size_t size)
         return NULL;
     chunk->older = arena->chunks;
     arena->chunks = chunk;
-    size_t bytes = atomic_load_explicit(&arena->bytes, memory_order_relaxed);
-    atomic_store_explicit(&arena->bytes, bytes + size, memory_order_relaxed);
+    count(&arena->bytes, size);
     return (uint8_t *)chunk;
 }
 
@@ -72,6 +79,7 @@ static void *alloc_own_chunk(struct sdb_arena *arena, size_t size, size_t align)
     uint8_t *chunk = add_chunk(arena, size + extra);
     if (chunk == NULL)
         return NULL;
+    count(&arena->used, size + extra);
     uint8_t *at = chunk + sizeof(struct sdb_arena_chunk);
     return at + padding(at, align);
 }
@@ -92,6 +100,7 @@ void *sdb_arena_alloc(struct sdb_arena *arena, size_t size, size_t align)
             arena->chunk_size *= 2;
         pad = padding(arena->next, align);
     }
+    count(&arena->used, pad + size);
     uint8_t *at = arena->next + pad;
     arena->next = at + size;
     return at;

@@ -18,6 +18,7 @@ struct sdb_arena {
     uint8_t *end;
     size_t chunk_size;
     _Atomic size_t bytes; /* taken from the heap, slack included; any thread may read it */
+    _Atomic size_t used;  /* handed out, alignment included; likewise */
 };
 
 void sdb_arena_init(struct sdb_arena *arena);

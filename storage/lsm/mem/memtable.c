@@ -534,7 +534,10 @@ void sdb_memtable_unref(struct sdb_memtable *memtable)
 
 size_t sdb_memtable_used(const struct sdb_memtable *memtable)
 {
-    return sdb_memtable_bytes(memtable) - (size_t)(memtable->arena.end - memtable->arena.next);
+    /* The root of an empty tree does not count: nothing has been written. */
+    if (sdb_memtable_entries(memtable) == 0)
+        return 0;
+    return atomic_load_explicit(&memtable->arena.used, memory_order_relaxed);
 }
 
 /* Without the 200 bytes of the struct itself: an empty memtable is one chunk, 64 KiB exactly. */

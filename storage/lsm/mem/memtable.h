@@ -36,7 +36,7 @@ storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_sli
 bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
                       uint64_t revision, uint64_t *tag, struct storm_slice *value);
 
-/* Bytes in use by entries and nodes: what rotation goes by. The writer only. */
+/* Bytes in use by entries and nodes, 0 without entries: what rotation goes by. Any thread. */
 size_t sdb_memtable_used(const struct sdb_memtable *memtable);
 
 /*
