@@ -303,6 +303,14 @@ storm_status storm_flush(storm_db *db, struct storm_flush_result *result)
     return db->engine->flush == NULL ? STORM_UNSUPPORTED : db->engine->flush(db, result);
 }
 
+storm_status storm_compact(storm_db *db, struct storm_slice start, struct storm_slice end,
+                           storm_progress_fn progress, void *ctx)
+{
+    if (db->engine->compact == NULL)
+        return STORM_UNSUPPORTED;
+    return db->engine->compact(db, start, end, progress, ctx);
+}
+
 storm_status storm_stats_read(storm_db *db, struct storm_stats *stats)
 {
     *stats = (struct storm_stats){0};

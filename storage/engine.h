@@ -40,6 +40,8 @@ struct sdb_engine {
     void (*iter_prev)(storm_iter *iter);
 
     storm_status (*flush)(storm_db *db, struct storm_flush_result *result);
+    storm_status (*compact)(storm_db *db, struct storm_slice start, struct storm_slice end,
+                            storm_progress_fn progress, void *ctx);
     storm_status (*stats)(storm_db *db, struct storm_stats *stats);
 };
 

@@ -25,6 +25,13 @@ static inline int sdb_cond_init(pthread_cond_t *cond)
     return error;
 }
 
+static inline uint64_t sdb_monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 /* Wait at most `ns`; false when the time is over. `cond` was set up by sdb_cond_init. */
 static inline bool sdb_cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *mu, uint64_t ns)
 {

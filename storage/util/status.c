@@ -45,6 +45,8 @@ const char *storm_status_text(storm_status status)
         return "written by a newer release";
     case STORM_DENIED:
         return "permission denied";
+    case STORM_CANCELLED:
+        return "cancelled";
     default:
         return "unknown status";
     }

@@ -80,6 +80,7 @@ enum {
     STORM_CLOSED = -15, /* the store is closing */
     STORM_NEWER_FORMAT = -16, /* written by a newer release; this one leaves it untouched */
     STORM_DENIED = -17,       /* permission denied by the operating system */
+    STORM_CANCELLED = -18,    /* the caller's own callback asked to stop */
 };
 
 /* The status in a few lower-case words, such as "not found". Static; never NULL. */
@@ -360,6 +361,25 @@ struct storm_flush_result {
 STORM_API STORM_MUST_CHECK storm_status storm_flush(storm_db *db,
                                                     struct storm_flush_result *result);
 
+/*
+ * How far a long operation is, from time to time, on the thread that called it: bytes read, and all
+ * there are to read (which may grow a little on the way). False = stop. Must not call the store.
+ */
+typedef bool (*storm_progress_fn)(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
+
+/*
+ * Rewrite all keys in [start, end) (empty = unbounded) that were written before this call, and wait: they
+ * end up in the last level, in the store's present codec, without deleted, expired and overwritten entries
+ * but for those that a snapshot holds. The store compacts by itself in the background; this is for what
+ * cannot wait, such as giving back space after deleting much. Reads and writes go on meanwhile.
+ * `progress` may be NULL. STORM_CANCELLED when it returned false: what was done by then stays done.
+ * STORM_CORRUPT when damaged tables had to be left as they are; STORM_NO_SPACE and others as they
+ * come, with the store as good as before.
+ */
+STORM_API STORM_MUST_CHECK storm_status storm_compact(storm_db *db, struct storm_slice start,
+                                                      struct storm_slice end,
+                                                      storm_progress_fn progress, void *ctx);
+
 #define STORM_MAX_LEVELS 7
 
 /* A consistent set of numbers. Counters start at zero with each open; bytes are bytes. */
@@ -401,7 +421,7 @@ struct storm_stats {
     uint64_t bytes_written_tables; /* by flush and compaction */
 
     uint64_t compactions;
-    uint64_t compaction_pending_bytes;
+    uint64_t compaction_pending_bytes; /* estimate of what must be rewritten to be settled */
     bool compaction_running;
 
     uint64_t write_waits; /* writes that waited for a flush */

@@ -84,6 +84,7 @@ void sdb_lsm_break(struct sdb_lsm *db)
     pthread_cond_broadcast(&db->room_cond);
     pthread_cond_broadcast(&db->flushed_cond);
     pthread_cond_signal(&db->flush_cond);
+    pthread_cond_signal(&db->compact_cond);
 }
 
 /* ---- Sealing the memtable ---- */
@@ -401,7 +402,8 @@ static size_t memory_used(const struct sdb_lsm *db)
     return bytes;
 }
 
-/* May a write enter? With `may_wait`, waits for memory until a flush frees some or fails. mu held. */
+/* May a write enter? With `may_wait`, waits for memory until a flush frees some or fails, and for
+ * compaction when it is far behind. mu held. */
 static storm_status admit(struct sdb_lsm *db, bool may_wait)
 {
     uint64_t start = 0;
@@ -411,7 +413,7 @@ static storm_status admit(struct sdb_lsm *db, bool may_wait)
             status = STORM_CLOSED;
         else if (atomic_load_explicit(&db->is_broken, memory_order_relaxed))
             status = STORM_READ_ONLY;
-        else if (memory_used(db) < db->options.write_buffer_bytes)
+        else if (memory_used(db) < db->options.write_buffer_bytes && !sdb_compact_is_behind(db))
             status = STORM_OK;
         else if (db->flush_status != STORM_OK)
             status = db->flush_status;
@@ -421,7 +423,8 @@ static storm_status admit(struct sdb_lsm *db, bool may_wait)
             if (start == 0)
                 start = sdb_now_ns(db->os);
             /* Nothing to flush, yet no room: one memtable alone is over the budget. Seal it. */
-            if (db->sealed_count == 0 && is_turn_free(db) && db->head == NULL) {
+            bool is_over = memory_used(db) >= db->options.write_buffer_bytes;
+            if (is_over && db->sealed_count == 0 && is_turn_free(db) && db->head == NULL) {
                 db->turn_taken = true;
                 status = seal(db);
                 db->turn_taken = false;

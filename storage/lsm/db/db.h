@@ -28,6 +28,7 @@
 #include "engine.h"
 #include "lsm/db/batch.h"
 #include "lsm/db/manifest.h"
+#include "lsm/db/picker.h"
 #include "lsm/db/version.h"
 #include "lsm/mem/memtable.h"
 #include "lsm/wal/wal.h"
@@ -62,7 +63,14 @@ struct sdb_snapshot {
     struct sdb_snapshot *next;
 };
 
+/* A table of an edit that failed and may yet be found on the disk (install.c). */
+struct sdb_doubtful {
+    struct sdb_doubtful *next;
+    struct sdb_table_file *file;
+};
+
 struct sdb_overlay;
+struct sdb_manual;
 
 struct sdb_lsm {
     struct storm_db base;
@@ -76,12 +84,14 @@ struct sdb_lsm {
     struct sdb_cache *cache;
     struct sdb_file *lock;
     struct sdb_wal *wal; /* its writer: write turn; its statistics: anyone */
-    pthread_t commit_thread, flush_thread;
-    bool has_commit_thread, has_flush_thread;
+    pthread_t commit_thread, flush_thread, compact_thread;
+    bool has_commit_thread, has_flush_thread, has_compact_thread;
+    struct sdb_tuning tuning;
 
     _Atomic uint64_t visible; /* newest revision that readers may see; stored with release by
                                          the turn's holder, loaded with acquire by readers */
     _Atomic bool is_broken;   /* set under mu, never cleared: no more commits or flushes */
+    _Atomic bool is_stopping; /* set by close: a compaction ends at its next batch of entries */
     struct sdb_garbage garbage;
 
     pthread_mutex_t view_mu;
@@ -89,6 +99,7 @@ struct sdb_lsm {
 
     pthread_mutex_t manifest_mu;
     struct sdb_manifest *manifest; /* manifest_mu */
+    struct sdb_doubtful *doubtful; /* manifest_mu */
 
     pthread_mutex_t mu;
     /* All below: mu, unless said otherwise. */
@@ -129,10 +140,19 @@ struct sdb_lsm {
     uint64_t flush_failures;       /* attempts that failed */
     storm_status flush_status;     /* of the last attempt */
 
+    /* Compaction (compact.c). */
+    pthread_cond_t compact_cond; /* wakes the compaction thread: compact_wanted, manual, closing */
+    bool compact_wanted;         /* a flush was installed, or a snapshot released that mattered */
+    bool is_compacting;          /* a job runs */
+    bool level0_stuck;           /* compaction cannot make level 0 smaller at present: do not wait for it */
+    bool holds_old_versions;     /* the last level has some that are there for snapshots */
+    struct sdb_manual *manuals;  /* requests of storm_compact, first come first served */
+
     /* Counters. */
     uint64_t writes, groups, user_bytes;
     uint64_t waits, wait_us;
     uint64_t flushes, flush_last_ms, flush_last_us, flush_entries, flush_freed_bytes, table_bytes;
+    uint64_t compactions;
     _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */
 };
 
@@ -147,6 +167,11 @@ static inline struct sdb_lsm *sdb_lsm(storm_db *db)
 storm_status sdb_lsm_open_on(struct sdb_os *os, const char *dir,
                              const struct storm_options *options, storm_db **db,
                              struct storm_error *error);
+/* The same with other sizes of the tree (NULL = those that follow from the options). */
+storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
+                                const struct storm_options *options,
+                                const struct sdb_tuning *tuning, storm_db **db,
+                                struct storm_error *error);
 storm_status sdb_lsm_close(storm_db *db);
 
 /* A fresh file number; takes mu. `ctx` is the struct sdb_lsm. */
@@ -230,6 +255,16 @@ storm_status sdb_lsm_flush(storm_db *db, struct storm_flush_result *result);
 void *sdb_flush_thread(void *db);
 /* Remove the files of tables that no version holds any more. */
 void sdb_garbage_collect(struct sdb_lsm *db);
+
+/* ---- compact.c ---- */
+
+void *sdb_compact_thread(void *db);
+/* Something has changed that may be worth a compaction. mu is held. */
+void sdb_compact_wake(struct sdb_lsm *db);
+/* Whether writes must wait until compaction has caught up in level 0. mu is held. */
+bool sdb_compact_is_behind(const struct sdb_lsm *db);
+storm_status sdb_lsm_compact(storm_db *db, struct storm_slice start, struct storm_slice end,
+                             storm_progress_fn progress, void *ctx);
 
 storm_status sdb_lsm_stats(storm_db *db, struct storm_stats *stats);
 

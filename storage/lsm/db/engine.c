@@ -30,5 +30,6 @@ const struct sdb_engine sdb_lsm_engine = {
     .iter_next = sdb_lsm_iter_next,
     .iter_prev = sdb_lsm_iter_prev,
     .flush = sdb_lsm_flush,
+    .compact = sdb_lsm_compact,
     .stats = sdb_lsm_stats,
 };

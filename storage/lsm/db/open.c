@@ -21,6 +21,7 @@
 
 #include "lsm/db/db.h"
 #include "lsm/db/names.h"
+#include "lsm/db/output.h"
 #include "os/thread.h"
 #include "util/hash.h"
 
@@ -157,7 +158,10 @@ static storm_status open_table(struct sdb_lsm *db, struct sdb_table_file *file)
         sdb_table_open(db->os, path, file->number, file->size, db->cache, &file->table);
     free(path);
     file->open_status = status;
+    if (status == STORM_OK)
+        sdb_table_file_adopt(file);
     bool is_damage = status == STORM_CORRUPT || status == STORM_IO;
+    file->is_quarantined = is_damage;
     if (is_damage)
         sdb_log(
             db->os->errors, STORM_LOG_ERROR,
@@ -287,6 +291,10 @@ static storm_status start_threads(struct sdb_lsm *db)
     if (status == STORM_OK)
         status = sdb_thread_start(db->os, "storm-flush", sdb_flush_thread, db, &db->flush_thread);
     db->has_flush_thread = status == STORM_OK;
+    if (status == STORM_OK)
+        status =
+            sdb_thread_start(db->os, "storm-compact", sdb_compact_thread, db, &db->compact_thread);
+    db->has_compact_thread = status == STORM_OK;
     return status;
 }
 
@@ -300,6 +308,7 @@ static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
         return NULL;
     db->base.engine = &sdb_lsm_engine;
     db->options = *options;
+    sdb_tuning_init(&db->tuning, options);
     db->snapshots.prev = &db->snapshots;
     db->snapshots.next = &db->snapshots;
     sdb_errors_init(&db->own_errors, options->log, options->log_ctx);
@@ -314,6 +323,7 @@ static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
     sdb_cond_init(&db->room_cond);
     sdb_cond_init(&db->flush_cond);
     sdb_cond_init(&db->flushed_cond);
+    sdb_cond_init(&db->compact_cond);
     db->dir = strdup(dir);
     return db;
 }
@@ -326,6 +336,7 @@ static void destroy_db(struct sdb_lsm *db)
     for (size_t i = 0; i < db->sealed_count; i++)
         sdb_memtable_unref(db->sealed[i].table);
     sdb_version_unref(db->version);
+    sdb_install_fini(db);
     sdb_garbage_collect(db);
     sdb_wal_close(db->wal);
     sdb_manifest_close(db->manifest);
@@ -341,6 +352,7 @@ static void destroy_db(struct sdb_lsm *db)
     pthread_cond_destroy(&db->room_cond);
     pthread_cond_destroy(&db->flush_cond);
     pthread_cond_destroy(&db->flushed_cond);
+    pthread_cond_destroy(&db->compact_cond);
     sdb_errors_fini(&db->own_errors);
     free(db->dir);
     free(db);
@@ -387,8 +399,16 @@ static void report(struct sdb_errors *errors, storm_status status, const char *d
 }
 
 storm_status sdb_lsm_open_on(struct sdb_os *os, const char *dir,
-                             const struct storm_options *options, storm_db **out,
+                             const struct storm_options *options, storm_db **db,
                              struct storm_error *error)
+{
+    return sdb_lsm_open_tuned(os, dir, options, NULL, db, error);
+}
+
+storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
+                                const struct storm_options *options,
+                                const struct sdb_tuning *tuning, storm_db **out,
+                                struct storm_error *error)
 {
     *out = NULL;
     struct sdb_lsm *db = create_db(os, dir, options);
@@ -396,6 +416,8 @@ storm_status sdb_lsm_open_on(struct sdb_os *os, const char *dir,
         report(NULL, STORM_NO_MEMORY, dir, error);
         return STORM_NO_MEMORY;
     }
+    if (tuning != NULL)
+        db->tuning = *tuning;
     db->cache = sdb_cache_create(options->cache_bytes);
     db->active.table = sdb_memtable_create();
     db->overlay = sdb_overlay_create();
@@ -426,6 +448,8 @@ storm_status sdb_lsm_close(storm_db *base)
     struct sdb_lsm *db = sdb_lsm(base);
     pthread_mutex_lock(&db->mu);
     db->is_closing = true;
+    atomic_store_explicit(&db->is_stopping, true, memory_order_relaxed);
+    pthread_cond_broadcast(&db->compact_cond);
     pthread_cond_broadcast(&db->commit_cond);
     pthread_cond_broadcast(&db->window_cond);
     pthread_cond_broadcast(&db->room_cond);
@@ -436,6 +460,8 @@ storm_status sdb_lsm_close(storm_db *base)
         pthread_join(db->commit_thread, NULL);
     if (db->has_flush_thread)
         pthread_join(db->flush_thread, NULL);
+    if (db->has_compact_thread)
+        pthread_join(db->compact_thread, NULL);
     storm_status status = STORM_OK;
     /* An open that failed half-way has written no record, and its epoch may not be durable. */
     if (db->wal != NULL && db->has_flush_thread) {

@@ -34,6 +34,8 @@ void sdb_lsm_snapshot_release(storm_snapshot *base)
     snapshot->prev->next = snapshot->next;
     snapshot->next->prev = snapshot->prev;
     db->snapshot_count--;
+    if (db->holds_old_versions)
+        sdb_compact_wake(db);
     pthread_mutex_unlock(&db->mu);
     free(snapshot);
 }

@@ -18,6 +18,8 @@ static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
     stats->flush_last_ms = db->flush_last_ms;
     stats->flush_last_duration_us = db->flush_last_us;
     stats->bytes_written_tables = db->table_bytes;
+    stats->compactions = db->compactions;
+    stats->compaction_running = db->is_compacting;
     stats->write_waits = db->waits;
     stats->write_wait_us = db->wait_us;
     stats->snapshots = db->snapshot_count;
@@ -59,6 +61,7 @@ storm_status sdb_lsm_stats(storm_db *base, struct storm_stats *stats)
 
     struct sdb_view *view = sdb_view_acquire(db);
     read_tables(view->version, stats);
+    stats->compaction_pending_bytes = sdb_pending_bytes(view->version, &db->tuning);
     sdb_view_release(view);
     stats->entries_estimate += stats->memtable_entries;
 

@@ -28,14 +28,62 @@ struct sdb_table_file *sdb_table_file_create(uint64_t number, uint64_t size, uns
     file->smallest = storm_bytes(keys, smallest.size);
     file->largest = storm_bytes(keys + smallest.size, largest.size);
     file->garbage = garbage;
+    file->snapshots = UINT32_MAX;
     return file;
+}
+
+struct sdb_table_file *sdb_table_file_ref(struct sdb_table_file *file)
+{
+    atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
+    return file;
+}
+
+void sdb_table_file_adopt(struct sdb_table_file *file)
+{
+    const struct sdb_table_props *props = sdb_table_props(file->table);
+    file->entries = props->entries;
+    file->deletes = props->deletes;
+    file->min_revision = props->min_revision;
+    file->max_revision = props->max_revision;
+    file->keys = props->keys;
+    file->stale_ms = props->stale_ms;
+    file->codec = props->codec;
+}
+
+struct sdb_table_file *sdb_table_file_move(struct sdb_table_file *file, unsigned level)
+{
+    struct sdb_table_file *moved = sdb_table_file_create(file->number, file->size, level,
+                                                         file->smallest, file->largest,
+                                                         file->garbage);
+    if (moved == NULL)
+        return NULL;
+    moved->entries = file->entries;
+    moved->deletes = file->deletes;
+    moved->min_revision = file->min_revision;
+    moved->max_revision = file->max_revision;
+    moved->keys = file->keys;
+    moved->stale_ms = file->stale_ms;
+    moved->codec = file->codec;
+    moved->snapshots = file->snapshots;
+    moved->table = file->table;
+    moved->moved_from = sdb_table_file_ref(file);
+    return moved;
 }
 
 void sdb_table_file_unref(struct sdb_table_file *file)
 {
     /* acq_rel: whoever frees must see all that other holders did with the file. */
-    if (atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
+    if (file == NULL || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (file->moved_from != NULL) {
+        /* The table, and its removal, are the first description's. */
+        struct sdb_table_file *first = file->moved_from;
+        if (atomic_load_explicit(&file->is_deleted, memory_order_relaxed))
+            atomic_store_explicit(&first->is_deleted, true, memory_order_relaxed);
+        free(file);
+        sdb_table_file_unref(first);
+        return;
+    }
     if (!atomic_load_explicit(&file->is_deleted, memory_order_relaxed)) {
         sdb_table_close(file->table);
         free(file);
@@ -114,7 +162,7 @@ static bool apply_level(struct sdb_level *to, const struct sdb_level *from, size
     qsort(to->files, to->count, sizeof(struct sdb_table_file *),
           number == 0 ? compare_level0 : compare_sorted);
     for (size_t i = 0; i < to->count; i++) {
-        atomic_fetch_add_explicit(&to->files[i]->refs, 1, memory_order_relaxed);
+        sdb_table_file_ref(to->files[i]);
         to->bytes += to->files[i]->size;
     }
     return true;

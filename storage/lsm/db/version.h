@@ -17,7 +17,13 @@
 
 #include "lsm/table/table.h"
 
-/* One table of the store. All const after creation but refs and next_garbage. */
+/*
+ * One table of the store. Const once it is part of a version, but for the atomics, next_garbage
+ * and what belongs to the compaction thread.
+ *
+ * A table that moves to another level without being rewritten gets a second description, which
+ * shares the open table with the first and holds a reference to it (moved_from).
+ */
 struct sdb_table_file {
     _Atomic uint32_t refs;
     uint64_t number;
@@ -27,12 +33,20 @@ struct sdb_table_file {
     uint64_t deletes;
     uint64_t min_revision;
     uint64_t max_revision;
+    /* From the table's properties, so known only while it is readable; 0 otherwise. */
+    uint64_t keys;     /* distinct ones: entries - keys are older versions, kept for snapshots */
+    uint64_t stale_ms; /* from then on a quarter of it has expired; 0 = never */
+    uint32_t codec;
+    /* Snapshots between its revisions when it was written; of an earlier process: UINT32_MAX. */
+    uint32_t snapshots;
+    bool is_quarantined;         /* compaction thread: damaged, so never an input again */
     struct storm_slice smallest; /* user keys, owned; both inclusive */
     struct storm_slice largest;
     struct sdb_table *table; /* NULL: damaged, see open_status */
     storm_status open_status;
     struct sdb_garbage *garbage; /* where to go when the last reference is dropped */
     struct sdb_table_file *next_garbage;
+    struct sdb_table_file *moved_from; /* owns `table`; NULL = this one does */
     _Atomic bool is_deleted; /* no longer part of the store: its file may be removed */
 };
 
@@ -64,6 +78,7 @@ struct sdb_edit {
     size_t added_count;
     struct sdb_table_file **removed;
     size_t removed_count;
+    bool is_move; /* what is removed is added again at another level: its file stays */
 };
 
 /* A file description with one reference, keys copied, table not open; NULL when out of memory. */
@@ -71,7 +86,14 @@ struct sdb_table_file *sdb_table_file_create(uint64_t number, uint64_t size, uns
                                              struct storm_slice smallest,
                                              struct storm_slice largest,
                                              struct sdb_garbage *garbage);
-void sdb_table_file_unref(struct sdb_table_file *file);
+struct sdb_table_file *sdb_table_file_ref(struct sdb_table_file *file);
+void sdb_table_file_unref(struct sdb_table_file *file); /* NULL is ignored */
+
+/* Take over what the open table `file->table` says of itself. */
+void sdb_table_file_adopt(struct sdb_table_file *file);
+
+/* A second description of the same table for `level`, with one reference; NULL when out of memory. */
+struct sdb_table_file *sdb_table_file_move(struct sdb_table_file *file, unsigned level);
 
 /* An empty version with one reference; NULL when out of memory. */
 struct sdb_version *sdb_version_create(void);

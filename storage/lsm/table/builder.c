@@ -295,6 +295,11 @@ storm_status sdb_table_builder_add(struct sdb_table_builder *builder, struct sto
     return STORM_OK;
 }
 
+void sdb_table_builder_set_stale(struct sdb_table_builder *builder, uint64_t stale_ms)
+{
+    builder->props.stale_ms = stale_ms;
+}
+
 uint64_t sdb_table_builder_size(const struct sdb_table_builder *builder)
 {
     uint64_t size = file_end(builder);

@@ -27,6 +27,7 @@ void sdb_props_encode(const struct sdb_table_props *props, struct sdb_buffer *ou
     add(out, SDB_PROP_MAX_REVISION, props->max_revision);
     add(out, SDB_PROP_CREATED_MS, props->created_ms);
     add(out, SDB_PROP_CODEC, props->codec);
+    add(out, SDB_PROP_STALE_MS, props->stale_ms);
 }
 
 /* Where the property is kept; NULL for one of a later release. */
@@ -51,6 +52,8 @@ static uint64_t *place(struct sdb_table_props *props, uint64_t tag)
         return &props->max_revision;
     case SDB_PROP_CREATED_MS:
         return &props->created_ms;
+    case SDB_PROP_STALE_MS:
+        return &props->stale_ms;
     default:
         return NULL;
     }

@@ -20,6 +20,7 @@ enum sdb_prop {
     SDB_PROP_MAX_REVISION = 8,
     SDB_PROP_CREATED_MS = 9,
     SDB_PROP_CODEC = 10,
+    SDB_PROP_STALE_MS = 11,
 };
 
 /* Append; a failure sticks in `out`. */

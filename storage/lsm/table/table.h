@@ -32,7 +32,8 @@ struct sdb_table_props {
     uint64_t min_revision;
     uint64_t max_revision;
     uint64_t created_ms;
-    uint32_t codec; /* asked for; each block says its own */
+    uint64_t stale_ms; /* from then on a quarter of raw_bytes has expired; 0 = never. Unix ms */
+    uint32_t codec;    /* asked for; each block says its own */
 };
 
 /* ---- Building: one thread ---- */
@@ -47,6 +48,9 @@ storm_status sdb_table_builder_open(struct sdb_os *os, const char *path, uint64_
 /* Entries in strictly increasing order (STORM_INVALID otherwise). After a failure only close is left. */
 storm_status sdb_table_builder_add(struct sdb_table_builder *builder, struct storm_slice key,
                                    uint64_t tag, struct storm_slice value);
+
+/* What goes into the properties as stale_ms: the builder cannot look into values. Before finish. */
+void sdb_table_builder_set_stale(struct sdb_table_builder *builder, uint64_t stale_ms);
 
 /* Bytes of the file so far, the block being built estimated. */
 uint64_t sdb_table_builder_size(const struct sdb_table_builder *builder);
