@@ -250,6 +250,7 @@ static void run(struct compactor *compactor, struct sdb_compaction *job)
         pthread_cond_signal(&manual->wake);
     }
     pthread_cond_broadcast(&db->room_cond);
+    pthread_cond_signal(&db->flush_cond);
     pthread_mutex_unlock(&db->mu);
 }
 
@@ -266,6 +267,7 @@ static void rest(struct compactor *compactor, const struct sdb_version *version)
     /* Full, and yet nothing can be picked: something damaged is in the way. */
     db->level0_stuck = version->levels[0].count >= db->tuning.level0_files;
     pthread_cond_broadcast(&db->room_cond);
+    pthread_cond_signal(&db->flush_cond);
 }
 
 /* Choose a job and run it. False: there was none. mu is held on entry and return. */

@@ -134,9 +134,11 @@ struct sdb_lsm {
     struct sdb_commit *group[SDB_GROUP_MAX];
 
     /* Flush. */
-    pthread_cond_t flush_cond;     /* wakes the flush thread: something sealed, closing */
+    pthread_cond_t flush_cond;     /* wakes the flush thread: something sealed, a compaction
+                                      that ended, closing */
     pthread_cond_t flushed_cond;   /* wakes storm_flush: a flush ended, well or not */
     uint64_t seals, seals_flushed; /* memtables sealed; of them flushed */
+    uint64_t flush_goal;           /* of seals: somebody waits for these */
     uint64_t flush_failures;       /* attempts that failed */
     storm_status flush_status;     /* of the last attempt */
 

@@ -160,13 +160,29 @@ static storm_status flush_once(struct sdb_lsm *db)
     return status;
 }
 
+/*
+ * While compaction is behind, fewer and larger tables help it more than early ones: memtables may
+ * gather, in half the write buffer and half the places for them. Nobody who waits is made to wait longer.
+ * mu is held.
+ */
+static bool is_better_later(const struct sdb_lsm *db)
+{
+    size_t bytes = 0;
+    if (db->version->levels[0].count < db->tuning.level0_stall / 2 || db->level0_stuck ||
+        db->seals_flushed < db->flush_goal || db->sealed_count >= SDB_SEALED_MAX / 2)
+        return false;
+    for (size_t i = 0; i < db->sealed_count; i++)
+        bytes += sdb_memtable_bytes(db->sealed[i].table);
+    return bytes < db->options.write_buffer_bytes / 2;
+}
+
 void *sdb_flush_thread(void *arg)
 {
     struct sdb_lsm *db = arg;
     pthread_mutex_lock(&db->mu);
     while (!db->is_closing) {
         bool is_broken = atomic_load_explicit(&db->is_broken, memory_order_relaxed);
-        if (is_broken || db->sealed_count == 0) {
+        if (is_broken || db->sealed_count == 0 || is_better_later(db)) {
             pthread_cond_wait(&db->flush_cond, &db->mu);
             continue;
         }
@@ -198,6 +214,7 @@ storm_status sdb_lsm_flush(storm_db *base, struct storm_flush_result *result)
         return status;
     pthread_mutex_lock(&db->mu);
     uint64_t goal = db->seals;
+    db->flush_goal = goal;
     uint64_t failures = db->flush_failures;
     pthread_cond_signal(&db->flush_cond);
     while (status == STORM_OK && db->seals_flushed < goal) {

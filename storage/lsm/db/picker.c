@@ -10,14 +10,18 @@
 
 #define MIB (UINT64_C(1) << 20)
 
+/* A level is cut into about so many tables while their size is within its bounds. */
+enum { TABLES_OF_LEVEL = 64 };
+
 /* ---- Shape ---- */
 
 void sdb_tuning_init(struct sdb_tuning *tuning, const struct storm_options *options)
 {
-    /* 8 MiB at the base: a job of the base level stays near 40 MiB, under a second; 32 MiB below it
-     * keep 100 GiB at 3,000 tables. */
+    /* 4 MiB above the last level: a job is one such table and the ten times larger part of the next level
+     * below it, so level 0 waits for less than a second. 32 MiB in the last level of a large store keep
+     * 100 GiB at some 3,000 tables. */
     *tuning = (struct sdb_tuning){
-        .table_bytes = 8 * MIB,
+        .table_bytes = 4 * MIB,
         .base_bytes = 32 * MIB,
         .multiplier = 10,
         .level0_files = 4,
@@ -34,7 +38,7 @@ void sdb_tuning_init(struct sdb_tuning *tuning, const struct storm_options *opti
 void sdb_shape_compute(const struct sdb_version *version, const struct sdb_tuning *tuning,
                        struct sdb_shape *shape)
 {
-    *shape = (struct sdb_shape){.base = SDB_LAST_LEVEL};
+    *shape = (struct sdb_shape){.base = SDB_LAST_LEVEL - 1};
     uint64_t target = tuning->base_bytes;
     unsigned first_used = SDB_LAST_LEVEL;
     for (unsigned l = SDB_LAST_LEVEL; l >= 1; l--) {
@@ -45,10 +49,13 @@ void sdb_shape_compute(const struct sdb_version *version, const struct sdb_tunin
             first_used = l;
     }
     shape->target[SDB_LAST_LEVEL] = target;
+    shape->target[shape->base] = target / tuning->multiplier;
     while (shape->base > 1 && shape->target[shape->base] > tuning->base_bytes) {
         shape->base--;
         shape->target[shape->base] = shape->target[shape->base + 1] / tuning->multiplier;
     }
+    if (shape->target[shape->base] < tuning->base_bytes / 2)
+        shape->target[shape->base] = tuning->base_bytes / 2;
     if (first_used < shape->base)
         shape->base = first_used;
 }
@@ -56,8 +63,9 @@ void sdb_shape_compute(const struct sdb_version *version, const struct sdb_tunin
 uint64_t sdb_shape_table_bytes(const struct sdb_shape *shape, const struct sdb_tuning *tuning,
                                unsigned level)
 {
-    unsigned below = level > shape->base ? level - shape->base : 0;
-    return tuning->table_bytes << (below < 2 ? below : 2);
+    uint64_t least = tuning->table_bytes << (level == SDB_LAST_LEVEL);
+    uint64_t wanted = shape->target[level] / TABLES_OF_LEVEL;
+    return wanted < least ? least : wanted > 4 * least ? 4 * least : wanted;
 }
 
 /* ---- Ranges ---- */
@@ -300,7 +308,7 @@ static bool pick_by_garbage(const struct sdb_pick_input *input, struct sdb_pick 
         garbage += hidden[l];
         whole += (double)input->version->levels[l].bytes;
     }
-    if (garbage * 4 <= whole)
+    if (garbage * (input->is_idle ? 4 : 2) <= whole)
         return false;
     for (;;) {
         unsigned worst = 0;

@@ -6,18 +6,19 @@
  *
  *   L0   flushed tables, newest first, overlapping       <= 4 tables
  *   ..   empty                                            (levels above the base)
- *   L4   base       target = target(L5) / 10              <= 32 MiB
+ *   L4   base       target = target(L5) / 10              16 to 32 MiB
  *   L5              target = target(L6) / 10
  *   L6   settled    whatever the data is
  *
  * So the bytes above the last level stay near a ninth of it whatever the store's size (the dynamic
- * level sizes of RocksDB), and a small store is just L0 and L6.
+ * level sizes of RocksDB). A small store has L5 for its base: there level 0 is merged fast and often,
+ * so that the last level is rewritten, and compressed, seldom.
  *
  * What is picked, most urgent first:
  *   1 the level whose score is highest, if that is 1 or more: level 0 by tables (or bytes), others
  *     by bytes over target, a level above the base at once;
  *   2 garbage: what the upper levels hide (their bytes, and for each delete one average entry) may be
- *     more than a quarter of the store;
+ *     more than half of the store, or a quarter when it is idle;
  *   3 deletes: a table with more than a quarter deletes goes down; one in the last level whose
  *     deletes and old versions were kept for snapshots that are gone is rewritten;
  *   4 expiry: likewise, once a quarter of a table has expired;
@@ -42,7 +43,7 @@ enum { SDB_LAST_LEVEL = STORM_MAX_LEVELS - 1 };
 
 /* Sizes of the tree; const after open. Tests make them small. */
 struct sdb_tuning {
-    uint64_t table_bytes; /* of a table in the base level; twice that a level deeper, at most 4 times */
+    uint64_t table_bytes; /* of a table, at least; in the last level twice that. At most 4 times */
     uint64_t base_bytes;  /* the base level's largest target */
     unsigned multiplier;  /* from level to level */
     size_t level0_files;  /* so many tables in level 0 are merged down */
