@@ -110,8 +110,8 @@ static double read_ns(storm_db *db, uint64_t keys, bool hits)
 static void print_store(const char *name, storm_db *db, uint64_t keys, struct storm_stats *stats)
 {
     must(storm_stats_read(db, stats), "stats");
-    printf("%-10s %8.1f MB in %3" PRIu64 " tables, L0..L6:", name, (double)stats->sstable_bytes / 1e6,
-           stats->sstable_count);
+    printf("%-10s %8.1f MB in %3" PRIu64 " tables, L0..L6:", name,
+           (double)stats->sstable_bytes / 1e6, stats->sstable_count);
     for (int l = 0; l < STORM_MAX_LEVELS; l++)
         printf(" %.1f", (double)stats->level_bytes[l] / 1e6);
     printf(" MB; hit %.0f ns, miss %.0f ns\n", read_ns(db, keys, true), read_ns(db, keys, false));
@@ -143,8 +143,9 @@ int main(int argc, char **argv)
     }
     double seconds = (double)(now_ns() - start) / 1e9;
     must(storm_stats_read(db, &written), "stats");
-    printf("%" PRIu64 " random writes over %" PRIu64 " keys: %.0f/s, longest %.1f ms, waits %" PRIu64
-           " (%.1f s), then %.1f MB, L0 %" PRIu64 " tables, pending %.1f MB\n",
+    printf("%" PRIu64 " random writes over %" PRIu64
+           " keys: %.0f/s, longest %.1f ms, waits %" PRIu64 " (%.1f s), then %.1f MB, L0 %" PRIu64
+           " tables, pending %.1f MB\n",
            writes, keys, (double)writes / seconds, (double)longest / 1e6, written.write_waits,
            (double)written.write_wait_us / 1e6, (double)written.sstable_bytes / 1e6,
            written.level_files[0], (double)written.compaction_pending_bytes / 1e6);

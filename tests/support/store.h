@@ -18,6 +18,7 @@ struct store {
     struct sdb_errors errors;
     struct sdb_os os;
     struct storm_options options;
+    const struct sdb_tuning *tuning; /* NULL: the usual one */
     storm_db *db;
     struct storm_error error;
 };
@@ -38,7 +39,8 @@ static inline void store_init(struct store *store, uint64_t seed)
 
 static inline storm_status store_try_open(struct store *store)
 {
-    return sdb_lsm_open_on(&store->os, "/db", &store->options, &store->db, &store->error);
+    return sdb_lsm_open_tuned(&store->os, "/db", &store->options, store->tuning, &store->db,
+                              &store->error);
 }
 
 static inline void store_open(struct store *store)

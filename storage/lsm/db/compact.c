@@ -105,8 +105,8 @@ static storm_status report_progress(void *ctx, uint64_t done_bytes)
 }
 
 /* Tell the caller of a progress function. mu is held, not meanwhile. */
-static void tell_progress(struct sdb_lsm *db, struct sdb_manual *manual,
-                          storm_progress_fn progress, void *ctx)
+static void tell_progress(struct sdb_lsm *db, struct sdb_manual *manual, storm_progress_fn progress,
+                          void *ctx)
 {
     uint64_t done = manual->done_bytes;
     uint64_t total = manual->total_bytes > done ? manual->total_bytes : done;
@@ -168,9 +168,9 @@ static bool choose(struct compactor *compactor, struct sdb_compaction *job)
     };
     for (unsigned l = 0; l < STORM_MAX_LEVELS; l++)
         input.codecs[l] = sdb_level_codec(db, l);
-    return manual == NULL ? sdb_pick(&input, &job->pick)
-                          : sdb_pick_manual(&input, manual->start, manual->end, manual->before,
-                                            &job->pick);
+    return manual == NULL
+               ? sdb_pick(&input, &job->pick)
+               : sdb_pick_manual(&input, manual->start, manual->end, manual->before, &job->pick);
 }
 
 /* The request whose turn it is; NULL while the writers need level 0 more. mu is held. */
@@ -285,9 +285,8 @@ static bool run_next(struct compactor *compactor)
     job.version = sdb_version_ref(db->version);
     if (compactor->manual != NULL) {
         struct sdb_manual *manual = compactor->manual;
-        manual->total_bytes =
-            manual->done_bytes +
-            sdb_manual_bytes(db->version, manual->start, manual->end, manual->before);
+        manual->total_bytes = manual->done_bytes + sdb_manual_bytes(db->version, manual->start,
+                                                                    manual->end, manual->before);
     }
     pthread_mutex_unlock(&db->mu);
 

@@ -178,8 +178,7 @@ static void find_damaged(struct sdb_compaction *job, struct sdb_level *files)
 {
     for (size_t i = 0; i < files->count; i++) {
         struct sdb_table_file *file = files->files[i];
-        storm_status status =
-            file->table == NULL ? STORM_CORRUPT : sdb_table_verify(file->table);
+        storm_status status = file->table == NULL ? STORM_CORRUPT : sdb_table_verify(file->table);
         if (status != STORM_CORRUPT && status != STORM_IO)
             continue;
         file->is_quarantined = true;

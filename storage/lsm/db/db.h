@@ -146,9 +146,9 @@ struct sdb_lsm {
     pthread_cond_t compact_cond; /* wakes the compaction thread: compact_wanted, manual, closing */
     bool compact_wanted;         /* a flush was installed, or a snapshot released that mattered */
     bool is_compacting;          /* a job runs */
-    bool level0_stuck;           /* compaction cannot make level 0 smaller at present: do not wait for it */
-    bool holds_old_versions;     /* the last level has some that are there for snapshots */
-    struct sdb_manual *manuals;  /* requests of storm_compact, first come first served */
+    bool level0_stuck; /* compaction cannot make level 0 smaller at present: do not wait for it */
+    bool holds_old_versions;    /* the last level has some that are there for snapshots */
+    struct sdb_manual *manuals; /* requests of storm_compact, first come first served */
 
     /* Counters. */
     uint64_t writes, groups, user_bytes;

@@ -25,7 +25,8 @@ struct sdb_keep {
     /* Tables of this version from level `below` on may hold older versions; borrowed. */
     const struct sdb_version *version;
     unsigned below;
-    size_t at[STORM_MAX_LEVELS]; /* in each sorted level: the first table that does not end before the key */
+    size_t at
+        [STORM_MAX_LEVELS]; /* in each sorted level: the first table that does not end before the key */
 
     struct sdb_buffer key;   /* of the last entry; empty before the first */
     uint64_t newer_revision; /* of the last entry */

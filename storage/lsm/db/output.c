@@ -182,8 +182,8 @@ storm_status sdb_output_add(struct sdb_output *output, struct storm_slice key, u
                             struct storm_slice value)
 {
     storm_status status = STORM_OK;
-    bool is_new_key = output->builder == NULL ||
-                      sdb_key_compare(key, sdb_buffer_slice(&output->largest)) != 0;
+    bool is_new_key =
+        output->builder == NULL || sdb_key_compare(key, sdb_buffer_slice(&output->largest)) != 0;
     if (is_new_key) {
         if (output->builder != NULL && is_cut(output, key))
             status = end_table(output);

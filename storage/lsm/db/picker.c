@@ -386,8 +386,11 @@ static bool pick_by_expiry(const struct sdb_pick_input *input, struct sdb_pick *
 
 bool sdb_pick(const struct sdb_pick_input *input, struct sdb_pick *pick)
 {
-    if (pick_by_size(input, pick) || pick_by_garbage(input, pick) ||
-        pick_by_deletes(input, pick) || pick_by_expiry(input, pick))
+    *pick = (struct sdb_pick){.reason = SDB_PICK_NONE};
+    if (input->tuning->is_by_hand)
+        return false;
+    if (pick_by_size(input, pick) || pick_by_garbage(input, pick) || pick_by_deletes(input, pick) ||
+        pick_by_expiry(input, pick))
         return true;
     if (input->is_idle && build_level0(input, SDB_PICK_SETTLE, UINT64_MAX, pick))
         return true;
@@ -398,7 +401,7 @@ bool sdb_pick(const struct sdb_pick_input *input, struct sdb_pick *pick)
 /* ---- By hand ---- */
 
 bool sdb_is_in_range(const struct sdb_table_file *file, struct storm_slice start,
-                        struct storm_slice end)
+                     struct storm_slice end)
 {
     return (start.size == 0 || sdb_key_compare(file->largest, start) >= 0) &&
            (end.size == 0 || sdb_key_compare(file->smallest, end) < 0);

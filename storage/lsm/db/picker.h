@@ -50,6 +50,7 @@ struct sdb_tuning {
     size_t level0_stall;  /* with so many, writes wait */
     uint64_t settle_ns;   /* without a flush for so long the store is idle */
     uint64_t retry_ns;    /* first pause after a failed job; doubles */
+    bool is_by_hand;      /* nothing is compacted but by storm_compact */
 };
 
 void sdb_tuning_init(struct sdb_tuning *tuning, const struct storm_options *options);
@@ -93,7 +94,7 @@ struct sdb_pick_input {
     const struct sdb_tuning *tuning;
     const uint64_t *snapshots; /* ascending */
     size_t snapshot_count;
-    const struct sdb_buffer *cursors; /* for each level: the last key compacted from it */
+    const struct sdb_buffer *cursors;          /* for each level: the last key compacted from it */
     enum storm_codec codecs[STORM_MAX_LEVELS]; /* what tables of each level are written with */
     uint64_t now_ms;
     bool is_idle;

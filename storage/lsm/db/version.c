@@ -52,9 +52,8 @@ void sdb_table_file_adopt(struct sdb_table_file *file)
 
 struct sdb_table_file *sdb_table_file_move(struct sdb_table_file *file, unsigned level)
 {
-    struct sdb_table_file *moved = sdb_table_file_create(file->number, file->size, level,
-                                                         file->smallest, file->largest,
-                                                         file->garbage);
+    struct sdb_table_file *moved = sdb_table_file_create(
+        file->number, file->size, level, file->smallest, file->largest, file->garbage);
     if (moved == NULL)
         return NULL;
     moved->entries = file->entries;

@@ -47,7 +47,7 @@ struct sdb_table_file {
     struct sdb_garbage *garbage; /* where to go when the last reference is dropped */
     struct sdb_table_file *next_garbage;
     struct sdb_table_file *moved_from; /* owns `table`; NULL = this one does */
-    _Atomic bool is_deleted; /* no longer part of the store: its file may be removed */
+    _Atomic bool is_deleted;           /* no longer part of the store: its file may be removed */
 };
 
 /* Tables whose last reference is gone. */
