@@ -785,6 +785,16 @@ static void a_full_disk_stops_compaction_and_it_goes_on_by_itself(void **state)
     put_at(&store, 5, 2); /* reads and writes go on */
     assert_string_not_equal(get_text(store.db, NULL, "key000005"), "(error)");
     sim_plan_set(store.disk, (struct sim_plan){0});
+    settle(&store);
+    static const enum sim_call calls[] = {SIM_WRITE, SIM_SYNC, SIM_SYNC_DIR};
+    for (size_t c = 0; c < 3; c++) { /* in the middle: what was written is removed again */
+        sim_plan_set(store.disk,
+                     (struct sim_plan){
+                         .call = calls[c], .nth = 1, .for_ever = true, .status = STORM_NO_SPACE});
+        assert_int_equal(compact_all(&store), STORM_NO_SPACE);
+        assert_int_equal(count_tables_on_disk(&store), stats_of(&store).sstable_count);
+    }
+    sim_plan_set(store.disk, (struct sim_plan){0});
     for (unsigned k = 0; k < 1000; k++)
         put_at(&store, k, 3);
     settle(&store);

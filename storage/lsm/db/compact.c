@@ -312,7 +312,7 @@ static bool run_next(struct compactor *compactor)
         while (db->manuals != NULL)
             end_manual(db, db->manuals, STORM_NO_MEMORY);
     }
-    return is_found || was_manual;
+    return is_found || was_manual || !has_list;
 }
 
 /* ---- Waiting ---- */
@@ -376,10 +376,10 @@ void *sdb_compact_thread(void *arg)
             continue;
         }
         bool has_run = run_next(&compactor);
-        if (compactor.retry_ns != 0)
-            wait_to_retry(&compactor);
-        else if (!has_run)
+        if (!has_run)
             wait_for_work(&compactor);
+        else if (compactor.retry_ns != 0)
+            wait_to_retry(&compactor);
     }
     while (db->manuals != NULL)
         end_manual(db, db->manuals, STORM_CLOSED);
