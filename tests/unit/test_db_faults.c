@@ -325,7 +325,19 @@ static storm_status add_name(void *ctx, const char *name)
 
 static void make_small_store(struct store *store)
 {
+    /* The same files in every such store, whatever threads do in the background. */
+    static const struct sdb_tuning quiet = {
+        .table_bytes = 1 << 20,
+        .base_bytes = 4 << 20,
+        .multiplier = 10,
+        .level0_files = 4,
+        .level0_stall = 20,
+        .settle_ns = 1000000000,
+        .retry_ns = 1000000000,
+        .is_by_hand = true,
+    };
     store_init(store, 1);
+    store->tuning = &quiet;
     forget();
     store_open(store);
     for (size_t k = 0; k < 6; k++)

@@ -121,9 +121,9 @@ struct sdb_lsm {
         commit_cond; /* wakes the commit thread: an asynchronous head, a retry, closing */
     pthread_cond_t window_cond; /* wakes a leader in its re-join window: enough have queued */
     size_t window_wanted;       /* 0 = no leader waits */
-    pthread_cond_t room_cond;   /* wakes writers that wait for memory: a flush ended */
-    size_t last_group;          /* members of the last group that synced */
-    uint64_t sync_ns;           /* moving average of fdatasync */
+    pthread_cond_t room_cond; /* wakes writers that wait for room: a flush or a compaction ended */
+    size_t last_group;        /* members of the last group that synced */
+    uint64_t sync_ns;         /* moving average of fdatasync */
     uint64_t unsynced_since_ns; /* 0 = the log has nothing unsynced (interval mode) */
     bool sync_goes_first;       /* an interval's sync is due: nobody leads before it */
 
