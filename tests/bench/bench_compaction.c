@@ -11,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -24,6 +25,15 @@ static uint64_t now_ns(void)
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Seconds of CPU that the process has used. */
+static double cpu_seconds(void)
+{
+    struct rusage usage;
+    getrusage(RUSAGE_SELF, &usage);
+    return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+           (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
 }
 
 static void must(storm_status status, const char *what)
@@ -153,7 +163,8 @@ int main(int argc, char **argv)
         put(db, batch, i * 2, &random, size);
     start = now_ns();
     settle(db);
-    printf("settled after %.1f s\n", (double)(now_ns() - start) / 1e9 - 5);
+    printf("settled after %.1f s, %.1f s of CPU until then\n", (double)(now_ns() - start) / 1e9 - 5,
+           cpu_seconds());
     print_store("settled", db, keys, &written);
     printf("write amplification %.2f of tables, %.2f with the log; compactions %" PRIu64
            ", flushes %" PRIu64 "\n",

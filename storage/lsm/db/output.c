@@ -26,12 +26,15 @@ enum { STEP_ENTRIES = 256 };
 
 /*
  * Level 0 is rewritten within seconds, and the levels above the last hold a tenth of the data and
- * are rewritten ten times before it settles: compressing there would be most of the work and
- * little of the space.
+ * are rewritten again and again before it settles: deflate there is most of the work and little of
+ * the space. LZ4 costs less than the writes it saves. Measured, 1 M random overwrites of 116 bytes
+ * until settled: raw 9.8 s of CPU and 2.8 bytes written for one of the user's, LZ4 8.8 s and 2.0,
+ * deflate everywhere 15.4 s and 1.4, at half the writes/s.
  */
 enum storm_codec sdb_level_codec(const struct sdb_lsm *db, unsigned level)
 {
-    return level == SDB_LAST_LEVEL ? db->options.codec : STORM_CODEC_NONE;
+    bool is_settled = level == SDB_LAST_LEVEL || db->options.codec == STORM_CODEC_NONE;
+    return is_settled ? db->options.codec : STORM_CODEC_LZ4;
 }
 
 void sdb_output_begin(struct sdb_output *output, struct sdb_lsm *db,
