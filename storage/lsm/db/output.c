@@ -8,7 +8,7 @@
  *   - when it lies across `overlap_max` bytes of `next`, however small it is.
  *
  * How long entries have left to live is counted in buckets of a quarter of a power of two, so
- * that the table can say when a quarter of it will have expired, to within a fifth of that time.
+ * that the table can say when a fifth of it will have expired, to within a fifth of that time.
  *
  * A failure before finish has returned leaves files that no manifest knows: sdb_output_end removes
  * them, and should that fail too, the next open does.
@@ -92,14 +92,14 @@ static void count_life(struct sdb_output *output, struct storm_slice key, uint64
     output->lives[life_bucket(life_ms)] += key.size + value.size;
 }
 
-/* When a quarter of `raw_bytes` will have expired; 0 = never. */
+/* When a fifth of `raw_bytes` will have expired; 0 = never. */
 static uint64_t stale_time(const struct sdb_output *output, uint64_t raw_bytes)
 {
     uint64_t expired = 0;
     for (unsigned i = 0; i < SDB_LIFE_BUCKETS; i++) {
         expired += output->lives[i];
         uint64_t life_ms = life_of_bucket(i);
-        if (expired != 0 && expired * 4 >= raw_bytes)
+        if (expired != 0 && expired * 5 >= raw_bytes)
             return life_ms > UINT64_MAX - output->plan.now_ms ? 0 : output->plan.now_ms + life_ms;
     }
     return 0;

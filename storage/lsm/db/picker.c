@@ -308,7 +308,7 @@ static bool pick_by_garbage(const struct sdb_pick_input *input, struct sdb_pick 
         garbage += hidden[l];
         whole += (double)input->version->levels[l].bytes;
     }
-    if (garbage * (input->is_idle ? 4 : 2) <= whole)
+    if (garbage * (input->is_idle ? 8 : 2) <= whole)
         return false;
     for (;;) {
         unsigned worst = 0;
@@ -339,7 +339,7 @@ static bool has_outlived_snapshots(const struct sdb_pick_input *input,
                                    const struct sdb_table_file *file)
 {
     uint64_t older = file->keys == 0 ? 0 : file->entries - file->keys;
-    if ((file->deletes + older) * 5 <= file->entries)
+    if ((file->deletes + older) * 10 <= file->entries)
         return false;
     return sdb_snapshots_within(input->snapshots, input->snapshot_count, file) < file->snapshots;
 }

@@ -18,12 +18,15 @@
  *   1 the level whose score is highest, if that is 1 or more: level 0 by tables (or bytes), others
  *     by bytes over target, a level above the base at once;
  *   2 garbage: what the upper levels hide (their bytes, and for each delete one average entry) may be
- *     more than half of the store, or a quarter when it is idle;
+ *     more than half of the store, or an eighth when it is idle;
  *   3 deletes: a table with more than a quarter deletes goes down; one in the last level whose
  *     deletes and old versions were kept for snapshots that are gone is rewritten;
- *   4 expiry: likewise, once a quarter of a table has expired;
+ *   4 expiry: likewise, once a fifth of a table has expired;
  *   5 when the store is idle: what is left in level 0, so that a settled store reads as if it had been
  *     loaded once.
+ *
+ * The three thresholds together keep a settled store below 1.5 times its live data: at worst an eighth
+ * hidden from above, a fifth of the rest expired, and seldom a tenth old versions.
  *
  * Inputs of a job: tables of one level (all eligible ones of level 0; else one), and every table of the output
  * level that overlaps their range. When the levels below have nothing in that range the output goes

@@ -35,7 +35,7 @@ struct sdb_table_file {
     uint64_t max_revision;
     /* From the table's properties, so known only while it is readable; 0 otherwise. */
     uint64_t keys;     /* distinct ones: entries - keys are older versions, kept for snapshots */
-    uint64_t stale_ms; /* from then on a quarter of it has expired; 0 = never */
+    uint64_t stale_ms; /* from then on a fifth of it has expired; 0 = never */
     uint32_t codec;
     /* Snapshots between its revisions when it was written; of an earlier process: UINT32_MAX. */
     uint32_t snapshots;

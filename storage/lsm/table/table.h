@@ -32,7 +32,7 @@ struct sdb_table_props {
     uint64_t min_revision;
     uint64_t max_revision;
     uint64_t created_ms;
-    uint64_t stale_ms; /* from then on a quarter of raw_bytes has expired; 0 = never. Unix ms */
+    uint64_t stale_ms; /* from then on a fifth of raw_bytes has expired; 0 = never. Unix ms */
     uint32_t codec;    /* asked for; each block says its own */
 };
 
