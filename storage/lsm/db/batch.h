@@ -41,6 +41,7 @@ struct sdb_commit {
     struct sdb_commit *next;
     storm_batch *batch; /* NULL: a request to seal the memtable (flush) */
     bool needs_sync;
+    bool needs_interval;
     storm_write_fn done; /* NULL: a thread waits on `wake` */
     void *done_ctx;
     pthread_cond_t *wake;

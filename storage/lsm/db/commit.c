@@ -72,6 +72,9 @@ static void wake_front(struct sdb_lsm *db)
     } else if (db->head != NULL) {
         pthread_cond_t *cond = db->head->wake;
         pthread_cond_signal(cond != NULL ? cond : &db->commit_cond);
+    } else if (db->sealed_count == 0) {
+        /* No flush will end: a writer that found no room while the turn was taken has to seal. */
+        pthread_cond_broadcast(&db->room_cond);
     }
 }
 
@@ -130,6 +133,7 @@ struct group {
     size_t appended; /* of them in db->group_ops */
     size_t user_bytes;
     bool needs_sync;
+    bool needs_interval; /* a write in it wants to be synced by interval */
     uint64_t first_revision;
     struct sdb_view *view;
 };
@@ -206,6 +210,7 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
             db->group_ops[group->appended++] = sdb_buffer_slice(&commit->batch->ops);
             group->user_bytes += commit->batch->ops.size;
             group->needs_sync = group->needs_sync || commit->needs_sync;
+            group->needs_interval = group->needs_interval || commit->needs_interval;
         }
         commit->revision = group->first_revision + group->appended - 1;
     }
@@ -295,7 +300,7 @@ static void publish(struct sdb_lsm *db, const struct group *group)
     if (group->needs_sync) {
         db->last_group = group->count;
         db->unsynced_since_ns = 0;
-    } else if (db->unsynced_since_ns == 0 && db->options.sync == STORM_SYNC_INTERVAL) {
+    } else if (db->unsynced_since_ns == 0 && group->needs_interval) {
         db->unsynced_since_ns = sdb_now_ns(db->os);
         pthread_cond_signal(&db->commit_cond);
     }
@@ -310,12 +315,15 @@ static void lead_seal(struct sdb_lsm *db, struct sdb_commit *request)
             request->status = seal(db);
             break;
         }
-        /* The flush thread makes room, or says why it cannot. */
-        uint64_t failures = db->flush_failures;
-        pthread_cond_wait(&db->flushed_cond, &db->mu);
-        if (atomic_load_explicit(&db->is_broken, memory_order_relaxed))
+        if (atomic_load_explicit(&db->is_broken, memory_order_relaxed)) {
             request->status = STORM_READ_ONLY;
-        else if (db->flush_failures != failures)
+            break;
+        }
+        /* The flush thread makes room, or says why it cannot; it may be pausing after a failure. */
+        uint64_t failures = db->flush_failures;
+        pthread_cond_signal(&db->flush_cond);
+        pthread_cond_wait(&db->flushed_cond, &db->mu);
+        if (db->flush_failures != failures)
             request->status = db->flush_status;
     }
     request->state = SDB_COMMIT_DONE;
@@ -417,12 +425,9 @@ static storm_status admit(struct sdb_lsm *db, bool may_wait)
             status = STORM_OK;
         else if (db->flush_status != STORM_OK)
             status = db->flush_status;
-        else if (!may_wait)
-            status = STORM_BUSY;
         else {
-            if (start == 0)
-                start = sdb_now_ns(db->os);
-            /* Nothing to flush, yet no room: one memtable alone is over the budget. Seal it. */
+            /* Nothing to flush, yet no room: one memtable alone is over the budget. Seal it, also
+             * for a writer that does not wait: no other may ever come. */
             bool is_over = memory_used(db) >= db->options.write_buffer_bytes;
             if (is_over && db->sealed_count == 0 && is_turn_free(db) && db->head == NULL) {
                 db->turn_taken = true;
@@ -432,6 +437,12 @@ static storm_status admit(struct sdb_lsm *db, bool may_wait)
                 if (status != STORM_OK)
                     break;
             }
+            if (!may_wait) {
+                status = STORM_BUSY;
+                break;
+            }
+            if (start == 0)
+                start = sdb_now_ns(db->os);
             pthread_cond_wait(&db->room_cond, &db->mu);
             continue;
         }
@@ -450,7 +461,9 @@ static void init_commit(struct sdb_lsm *db, storm_batch *batch,
     enum storm_sync sync = options == NULL ? STORM_SYNC_DEFAULT : options->sync;
     if (sync == STORM_SYNC_DEFAULT)
         sync = db->options.sync;
-    batch->commit = (struct sdb_commit){.batch = batch, .needs_sync = sync == STORM_SYNC_FULL};
+    batch->commit = (struct sdb_commit){.batch = batch,
+                                        .needs_sync = sync == STORM_SYNC_FULL,
+                                        .needs_interval = sync == STORM_SYNC_INTERVAL};
 }
 
 /* Queue up and wait until served, leading when it is our turn. mu is held. */
@@ -585,12 +598,16 @@ static void retry_one(struct sdb_lsm *db)
         enqueue(db, commit);
 }
 
-/* Wait for work; in interval mode not past the moment when the log is due. mu is held. */
+/*
+ * Wait for work; in interval mode not past the moment when the log is due, whoever has the turn now:
+ * nobody wakes this thread when the last turn before a silence ends early. mu is held.
+ */
 static void wait_for_work(struct sdb_lsm *db)
 {
     uint64_t now = sdb_now_ns(db->os);
     uint64_t due = db->unsynced_since_ns + (uint64_t)db->options.sync_interval_ms * 1000000;
-    if (db->unsynced_since_ns == 0 || db->turn_taken || now >= due)
+    /* Due, and the turn is taken: its holder hands it on to this thread. */
+    if (db->unsynced_since_ns == 0 || now >= due)
         pthread_cond_wait(&db->commit_cond, &db->mu);
     else
         (void)sdb_cond_wait_ns(&db->commit_cond, &db->mu, due - now);
@@ -612,8 +629,11 @@ void *sdb_commit_thread(void *arg)
             pthread_mutex_lock(&db->mu);
         } else if (db->is_closing && db->head == NULL && !db->turn_taken) {
             break;
+        } else if (db->sync_goes_first && !is_sync_due(db)) {
+            /* The store broke meanwhile: there will be no sync, and the front is still asleep. */
+            db->sync_goes_first = false;
+            wake_front(db);
         } else {
-            db->sync_goes_first = db->sync_goes_first && is_sync_due(db);
             wait_for_work(db);
         }
     }
