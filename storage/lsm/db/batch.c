@@ -46,6 +46,7 @@ void storm_batch_clear(storm_batch *batch)
     batch->writes = 0;
     batch->largest_key = 0;
     batch->largest_value = 0;
+    batch->user_bytes = 0;
     batch->check_count = 0;
 }
 
@@ -132,7 +133,9 @@ storm_status storm_batch_add(storm_batch *batch, const struct storm_op *op)
         batch->writes++;
         if (op->value.size > batch->largest_value)
             batch->largest_value = op->value.size;
+        batch->user_bytes += op->kind == STORM_PUT ? op->value.size : 0;
     }
+    batch->user_bytes += op->key.size;
     if (op->key.size > batch->largest_key)
         batch->largest_key = op->key.size;
     batch->count++;

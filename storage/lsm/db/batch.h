@@ -60,6 +60,7 @@ struct storm_batch {
     size_t writes; /* of them encoded in ops */
     size_t largest_key;
     size_t largest_value; /* the caller's bytes */
+    size_t user_bytes;    /* keys and values of all operations */
     struct sdb_check *checks;
     size_t check_count;
     size_t check_room;

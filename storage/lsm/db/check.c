@@ -100,9 +100,13 @@ storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *bat
 {
     struct sdb_cursor cursor = sdb_cursor(sdb_buffer_slice(&batch->ops));
     struct sdb_batch_op op;
-    while (sdb_batch_next(&cursor, &op)) {
-        if (overlay->used * 2 > overlay->mask && !overlay_grow(overlay))
+    /* Room for all before the first goes in: half of a batch would show later members of the group
+     * what never happened. */
+    while ((overlay->used + batch->writes) * 2 > overlay->mask) {
+        if (!overlay_grow(overlay))
             return STORM_NO_MEMORY;
+    }
+    while (sdb_batch_next(&cursor, &op)) {
         uint64_t hash = overlay_hash(op.key);
         struct overlay_slot *slot = find_slot(overlay->slots, overlay->mask, hash, op.key);
         overlay->used += slot->hash == 0;

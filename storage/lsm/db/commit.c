@@ -396,8 +396,10 @@ static void call_back(struct sdb_commit *calls)
 static storm_status check_limits(const struct sdb_lsm *db, const storm_batch *batch)
 {
     if (batch->largest_key > db->options.max_key_bytes ||
-        batch->largest_value > db->options.max_value_bytes ||
-        batch->ops.size > db->options.max_batch_bytes + db->options.max_value_bytes)
+        batch->largest_value > db->options.max_value_bytes)
+        return STORM_TOO_LARGE;
+    /* One operation alone has the limits of its key and value. */
+    if (batch->count > 1 && batch->user_bytes > db->options.max_batch_bytes)
         return STORM_TOO_LARGE;
     return db->options.read_only ? STORM_READ_ONLY : STORM_OK;
 }

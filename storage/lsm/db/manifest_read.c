@@ -173,13 +173,14 @@ static storm_status read_current(struct sdb_os *os, const char *dir, uint64_t *n
     if (status == STORM_OK) {
         /* Parse the number, then compare with what a right file would say, to the byte. */
         data[size] = 0;
-        data[size < 19 ? size : 19] = 0;
+        size_t name_size = strcspn((const char *)data, " ");
+        data[name_size] = 0;
         bool is_named = sdb_name_parse((const char *)data, number) == SDB_FILE_MANIFEST;
         sdb_manifest_name(name, *number);
         int length = snprintf(expected, sizeof expected, "%s %08x\n", name,
                               sdb_crc32c(0, name, strlen(name)));
-        if (size > 19)
-            data[19] = ' ';
+        if (name_size < size)
+            data[name_size] = ' ';
         if (!is_named || size != (size_t)length || memcmp(data, expected, size) != 0)
             status = sdb_fail(os->errors, STORM_CORRUPT,
                               "%s: does not name a manifest; restore this file from a backup, or "
