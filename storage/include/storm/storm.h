@@ -141,7 +141,7 @@ struct storm_options {
     double bloom_bits;      /* filter bits per key; 0 = no filter, 4 to 32, default 10.5 (0.8 %) */
     size_t max_key_bytes;   /* 1 to 65,535, default 4,096 */
     size_t max_value_bytes; /* up to 1 GiB, default 32 MiB */
-    size_t max_batch_bytes; /* keys and values of one batch; up to 1 GiB, default 64 MiB */
+    size_t max_batch_bytes; /* keys and values of a batch of several; up to 1 GiB, default 64 MiB */
     bool must_exist;        /* refuse (STORM_NOT_FOUND) to create a new store */
     bool must_be_new;       /* refuse (STORM_EXISTS) to open an existing one */
     bool read_only; /* no file is written, created or removed; no lock is taken for writing */
