@@ -87,10 +87,12 @@ storm_status sdb_install(struct sdb_lsm *db, struct sdb_edit *edit, size_t flush
         edit->newest_log = sdb_wal_segment(db->wal);
     }
     uint64_t next_file = db->next_file++; /* a number in hand, should a new manifest be begun */
+    bool was_broken = atomic_load_explicit(&db->is_broken, memory_order_relaxed);
     pthread_mutex_unlock(&db->mu);
 
-    storm_status status = STORM_NO_MEMORY;
-    struct sdb_version *after = sdb_version_apply(db->version, edit);
+    /* After a failed sync of the log nothing is written any more. */
+    storm_status status = was_broken ? STORM_READ_ONLY : STORM_NO_MEMORY;
+    struct sdb_version *after = was_broken ? NULL : sdb_version_apply(db->version, edit);
     if (after != NULL)
         status = sdb_manifest_append(db->manifest, edit, after, &next_file);
     if (status == STORM_OK) {

@@ -122,33 +122,53 @@ static storm_status write_whole_state(struct sdb_file *file, const struct sdb_st
     return status;
 }
 
-/* Point CURRENT at manifest `number`, durably. */
-static storm_status set_current(struct sdb_os *os, const char *dir, uint64_t number)
+/* How far an attempt at a new manifest came, for what its failure means. */
+struct attempt {
+    bool sync_failed;    /* final: the kernel may have dropped what it could not write */
+    bool may_be_current; /* CURRENT may name it */
+};
+
+static storm_status sync_in(struct attempt *attempt, storm_status status)
+{
+    attempt->sync_failed = attempt->sync_failed || status != STORM_OK;
+    return status;
+}
+
+/* Write the line for manifest `number` to a fresh file at `temp` and sync it. */
+static storm_status write_current(struct sdb_os *os, const char *temp, uint64_t number,
+                                  struct attempt *attempt)
 {
     char name[SDB_NAME_MAX];
     char line[SDB_NAME_MAX + 16];
     struct sdb_file *file = NULL;
-    storm_status status = STORM_NO_MEMORY;
-    char *temp = sdb_path(dir, SDB_CURRENT_TEMP);
-    char *current = sdb_path(dir, SDB_CURRENT);
-    if (temp == NULL || current == NULL)
-        goto out;
     sdb_manifest_name(name, number);
     int size = snprintf(line, sizeof line, "%s %08x\n", name, sdb_crc32c(0, name, strlen(name)));
-    status = sdb_unlink(os, temp);
-    if (status != STORM_OK && status != STORM_NOT_FOUND)
-        goto out;
-    status = sdb_open(os, temp, SDB_OPEN_CREATE, &file);
+    storm_status status = sdb_unlink(os, temp);
+    if (status == STORM_OK || status == STORM_NOT_FOUND)
+        status = sdb_open(os, temp, SDB_OPEN_CREATE, &file);
     if (status == STORM_OK)
         status = sdb_pwrite(file, 0, line, (size_t)size);
     if (status == STORM_OK)
-        status = sdb_sync(file);
-    if (status == STORM_OK)
-        status = sdb_rename(os, temp, current);
-    if (status == STORM_OK)
-        status = sdb_sync_dir(os, dir);
-out:
+        status = sync_in(attempt, sdb_sync(file));
     sdb_close(file);
+    return status;
+}
+
+/* Point CURRENT at manifest `number`, durably. */
+static storm_status set_current(struct sdb_os *os, const char *dir, uint64_t number,
+                                struct attempt *attempt)
+{
+    storm_status status = STORM_NO_MEMORY;
+    char *temp = sdb_path(dir, SDB_CURRENT_TEMP);
+    char *current = sdb_path(dir, SDB_CURRENT);
+    if (temp != NULL && current != NULL)
+        status = write_current(os, temp, number, attempt);
+    if (status == STORM_OK) {
+        attempt->may_be_current = true;
+        status = sdb_rename(os, temp, current);
+    }
+    if (status == STORM_OK)
+        status = sync_in(attempt, sdb_sync_dir(os, dir));
     free(temp);
     free(current);
     return status;
@@ -169,11 +189,12 @@ static storm_status unlink_manifest(struct sdb_os *os, const char *dir, uint64_t
 /* Write manifest `state->manifest_number` and make it the current one. */
 static storm_status begin_manifest(struct sdb_os *os, const char *dir,
                                    const struct sdb_state *state, const struct sdb_version *version,
-                                   struct sdb_file **file, uint64_t *end)
+                                   struct sdb_file **file, uint64_t *end, struct attempt *attempt)
 {
     char name[SDB_NAME_MAX];
     sdb_manifest_name(name, state->manifest_number);
     *file = NULL;
+    *attempt = (struct attempt){false, false};
     char *path = sdb_path(dir, name);
     if (path == NULL)
         return STORM_NO_MEMORY;
@@ -184,14 +205,18 @@ static storm_status begin_manifest(struct sdb_os *os, const char *dir,
     if (status == STORM_OK)
         status = write_whole_state(*file, state, version, end);
     if (status == STORM_OK)
-        status = sdb_sync(*file);
+        status = sync_in(attempt, sdb_sync(*file));
     if (status == STORM_OK)
-        status = sdb_sync_dir(os, dir);
+        status = sync_in(attempt, sdb_sync_dir(os, dir));
     if (status == STORM_OK)
-        status = set_current(os, dir, state->manifest_number);
+        status = set_current(os, dir, state->manifest_number, attempt);
     if (status != STORM_OK) {
+        bool was_created = *file != NULL;
         sdb_close(*file);
         *file = NULL;
+        /* On a full disk a new attempt comes every second: none may leave a file behind. */
+        if (was_created && !attempt->sync_failed && !attempt->may_be_current)
+            (void)sdb_unlink(os, path);
     }
     free(path);
     return status;
@@ -208,8 +233,9 @@ storm_status sdb_manifest_create(struct sdb_os *os, const char *dir, const struc
     made->state = *state;
     made->dir = strdup(dir);
     storm_status status = made->dir == NULL ? STORM_NO_MEMORY : STORM_OK;
+    struct attempt attempt;
     if (status == STORM_OK)
-        status = begin_manifest(os, dir, state, version, &made->file, &made->end);
+        status = begin_manifest(os, dir, state, version, &made->file, &made->end, &attempt);
     if (status != STORM_OK) {
         sdb_manifest_close(made);
         return status;
@@ -227,9 +253,14 @@ static storm_status roll(struct sdb_manifest *manifest, struct sdb_state *state,
     uint64_t old_number = manifest->state.manifest_number;
     state->manifest_number = (*next_file)++;
     state->next_file = *next_file;
-    storm_status status = begin_manifest(manifest->os, manifest->dir, state, after, &file, &end);
-    if (status != STORM_OK)
+    struct attempt attempt;
+    storm_status status =
+        begin_manifest(manifest->os, manifest->dir, state, after, &file, &end, &attempt);
+    if (status != STORM_OK) {
+        /* Which of the two manifests counts is open after a failed rename or sync: write to neither. */
+        manifest->is_broken = attempt.sync_failed || attempt.may_be_current;
         return status;
+    }
     sdb_close(manifest->file);
     manifest->file = file;
     manifest->end = end;
