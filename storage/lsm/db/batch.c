@@ -65,14 +65,20 @@ static storm_status add_check(storm_batch *batch, const struct storm_op *op)
         batch->checks = checks;
         batch->check_room = room;
     }
-    size_t key_at = batch->check_keys.size;
-    size_t revisions_at = batch->check_revisions.size / sizeof(uint64_t);
-    if (!sdb_buffer_add(&batch->check_keys, op->key.data, op->key.size))
-        return batch->check_keys.status;
-    if (!sdb_buffer_add(&batch->check_revisions, op->revisions,
-                        op->revision_count * sizeof(uint64_t))) {
-        batch->check_keys.size = key_at;
-        return batch->check_revisions.status;
+    struct sdb_buffer *keys = &batch->check_keys;
+    struct sdb_buffer *revisions = &batch->check_revisions;
+    size_t key_at = keys->size;
+    size_t revisions_at = revisions->size / sizeof(uint64_t);
+    sdb_buffer_add(keys, op->key.data, op->key.size);
+    sdb_buffer_add(revisions, op->revisions, op->revision_count * sizeof(uint64_t));
+    storm_status status = keys->status != STORM_OK ? keys->status : revisions->status;
+    if (status != STORM_OK) {
+        /* As in encode(): the failure is told once, then forgotten. */
+        keys->size = key_at;
+        revisions->size = revisions_at * sizeof(uint64_t);
+        keys->status = STORM_OK;
+        revisions->status = STORM_OK;
+        return status;
     }
     batch->checks[batch->check_count++] = (struct sdb_check){
         .index = batch->count,
