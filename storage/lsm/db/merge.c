@@ -3,7 +3,8 @@
  *
  * The heap's root is the current source; its entry is copied (slices, not bytes) into the merge's
  * own struct. Going forward the heap is ordered by the smallest entry, going back by the largest; a turn
- * positions every other source around the current entry again. One source that fails makes the merge fail:
+ * positions every other source around the current entry again. Equal entries are ordered by the place
+ * of their sources in the list, so that the merge shows one order whichever way it goes. One source that fails makes the merge fail:
  * a read that silently lacks a run would be a wrong answer.
  */
 #include <stdlib.h>
@@ -20,10 +21,22 @@ struct merge {
     struct sdb_source **heap;
 };
 
+/* Whether `a` stands earlier in the list of sources. Only ties ask, and the engine's own runs have none. */
+static bool is_earlier(const struct merge *merge, const struct sdb_source *a,
+                       const struct sdb_source *b)
+{
+    size_t i = 0;
+    while (merge->sources[i] != a && merge->sources[i] != b)
+        i++;
+    return merge->sources[i] == a;
+}
+
 static bool comes_before(const struct merge *merge, const struct sdb_source *a,
                          const struct sdb_source *b)
 {
     int order = sdb_entry_compare(a->key, a->tag, b->key, b->tag);
+    if (order == 0)
+        return is_earlier(merge, a, b) == merge->is_forward;
     return merge->is_forward ? order < 0 : order > 0;
 }
 
@@ -126,29 +139,26 @@ static void settle_root(struct merge *merge)
     show_root(merge);
 }
 
-/* Turn round at the current entry: the others go to its other side. */
+/*
+ * Turn round at the current entry: the others go to its other side. An equal entry of an earlier
+ * source lies before the current one; tag - 1 is the place behind it (no tag is 0: revisions begin
+ * at 1).
+ */
 static void turn(struct merge *merge, bool forward)
 {
     struct sdb_source *root = merge->heap[0];
+    uint64_t tag = root->tag - 1;
     for (size_t i = 0; i < merge->count; i++) {
         struct sdb_source *other = merge->sources[i];
         if (other == root)
-            continue;
-        if (forward)
-            other->ops->seek(other, root->key, root->tag);
+            tag = root->tag;
+        else if (forward)
+            other->ops->seek(other, root->key, tag);
         else
-            other->ops->seek_before(other, root->key, root->tag);
+            other->ops->seek_before(other, root->key, tag);
     }
     merge->is_forward = forward;
     build_heap(merge);
-    /* Whatever order ties were put in, go on from the entry that was shown. */
-    for (size_t i = 1; i < merge->live && merge->heap[0] != root; i++) {
-        if (merge->heap[i] == root) {
-            merge->heap[i] = merge->heap[0];
-            merge->heap[0] = root;
-            sift_down(merge, i);
-        }
-    }
 }
 
 static void merge_next(struct sdb_source *source)
