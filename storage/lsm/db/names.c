@@ -17,14 +17,14 @@ void sdb_manifest_name(char *name, uint64_t number)
     snprintf(name, SDB_NAME_MAX, "MANIFEST-%010" PRIu64, number);
 }
 
-/* At least ten digits, then exactly `end`; nothing that strtoull would forgive. */
+/* Ten digits, or more without a leading zero, then exactly `end`: one number has one name. */
 static bool parse_number(const char *text, const char *end, uint64_t *number)
 {
     uint64_t value = 0;
     size_t digits = 0;
     for (; text[digits] >= '0' && text[digits] <= '9' && digits < 19; digits++)
         value = value * 10 + (uint64_t)(text[digits] - '0');
-    if (digits < 10 || strcmp(text + digits, end) != 0)
+    if (digits < 10 || (digits > 10 && text[0] == '0') || strcmp(text + digits, end) != 0)
         return false;
     *number = value;
     return true;
