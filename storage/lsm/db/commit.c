@@ -359,7 +359,7 @@ static struct sdb_commit *lead(struct sdb_lsm *db, size_t most)
     }
 
     pthread_mutex_lock(&db->mu);
-    if (status == STORM_OK)
+    if (status == STORM_OK && group.appended != 0)
         publish(db, &group);
     if (is_open) {
         sdb_lsm_break(db);
