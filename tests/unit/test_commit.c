@@ -859,15 +859,14 @@ static void nobody_is_forgotten_when_the_store_breaks_before_a_due_sync(void **s
     struct sdb_lsm *db = sdb_lsm(store.db);
     struct write_job job = {0};
     (void)state;
-    /* As wake_front() leaves it when an interval is over: the commit thread is to go first. */
-    pthread_mutex_lock(&db->mu);
-    db->sync_goes_first = true;
-    pthread_mutex_unlock(&db->mu);
+    turn_take(db);
     start(&job, store.db, "k", "v");
     wait_queued(db, 1);
+    /* A leader ends as the interval is over, the commit thread is to go first; then a flush fails. */
     pthread_mutex_lock(&db->mu);
+    db->turn_taken = false;
+    db->sync_goes_first = true;
     sdb_lsm_break(db);
-    pthread_cond_signal(&db->commit_cond);
     pthread_mutex_unlock(&db->mu);
     join(job.thread);
     assert_int_equal(job.status, STORM_READ_ONLY);
