@@ -841,6 +841,8 @@ static void a_roll_may_fail_at_any_call_and_is_tried_again(void **state)
     struct model models[STEPS];
     struct script s;
     bool has_fired = true;
+    size_t mended = 0;
+    size_t broken = 0;
     (void)state;
     make_models(models, &s);
     for (uint64_t nth = 1; has_fired; nth++) {
@@ -868,9 +870,20 @@ static void a_roll_may_fail_at_any_call_and_is_tried_again(void **state)
             after.state.manifest_number = next_file - 1;
             after.state.next_file = next_file;
             assert_true(says(&f, &models[0]) || says(&f, &after));
+            if (sdb_manifest_is_broken(manifest)) {
+                /* A failed sync, or CURRENT may name either: nothing is written any more. */
+                assert_int_equal(
+                    sdb_manifest_append(manifest, &s.edits[0], models[1].version, &next_file),
+                    STORM_READ_ONLY);
+                sdb_manifest_close(manifest);
+                fixture_fini(&f);
+                broken++;
+                continue;
+            }
             assert_int_equal(
                 sdb_manifest_append(manifest, &s.edits[0], models[1].version, &next_file),
                 STORM_OK);
+            mended++;
         }
         after.state.manifest_number = next_file - 1;
         after.state.next_file = next_file;
@@ -885,6 +898,7 @@ static void a_roll_may_fail_at_any_call_and_is_tried_again(void **state)
         assert_true(says(&f, &after));
         fixture_fini(&f);
     }
+    assert_true(mended > 2 && broken > 2);
     for (size_t i = 0; i < STEPS; i++)
         model_fini(&models[i]);
     script_fini(&s);

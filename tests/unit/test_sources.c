@@ -515,6 +515,7 @@ static void exactly_the_versions_that_somebody_sees_are_kept(void **state)
 {
     uint64_t seed = random_seed(27);
     size_t kept_count = 0, dropped_count = 0;
+    struct sdb_version *version = sdb_version_create();
     (void)state;
     for (int round = 0; round < 3000; round++) {
         uint64_t snapshots[12], versions[16];
@@ -526,7 +527,7 @@ static void exactly_the_versions_that_somebody_sees_are_kept(void **state)
                 if (random_below(&seed, 10) == 0)
                     snapshots[snapshot_count++] = revision;
         }
-        sdb_keep_init(&keep, snapshots, snapshot_count);
+        sdb_keep_init(&keep, snapshots, snapshot_count, 0, version, STORM_MAX_LEVELS);
         for (uint8_t k = 0; k < 4; k++) {
             /* Keys that begin alike, and one that is the beginning of another. */
             uint8_t key[2] = {(uint8_t)(k / 2), 7};
@@ -535,21 +536,24 @@ static void exactly_the_versions_that_somebody_sees_are_kept(void **state)
                 if (random_below(&seed, 4) == 0)
                     versions[count++] = revision;
             for (size_t i = 0; i < count; i++) {
-                bool kept;
-                uint64_t tag = sdb_tag(versions[i], (unsigned)random_below(&seed, 2));
-                assert_int_equal(sdb_keep_next(&keep, storm_bytes(key, 1 + k % 2), tag, &kept),
+                /* Puts: what becomes of deletes is told by test_compaction. */
+                struct sdb_kept kept;
+                uint64_t tag = sdb_tag(versions[i], SDB_KIND_PUT);
+                assert_int_equal(sdb_keep_next(&keep, storm_bytes(key, 1 + k % 2), tag,
+                                               storm_bytes("\0v", 2), &kept),
                                  STORM_OK);
                 bool expected = is_seen_by_anybody(versions, count, i, snapshots, snapshot_count);
-                if (kept != expected)
+                if (kept.has_entry != expected || kept.has_delete)
                     fail_msg("round %d: version %llu is %s", round, (unsigned long long)versions[i],
-                             kept ? "kept" : "dropped");
-                kept_count += kept;
-                dropped_count += !kept;
+                             kept.has_entry ? "kept" : "dropped");
+                kept_count += kept.has_entry;
+                dropped_count += !kept.has_entry;
             }
         }
         sdb_keep_fini(&keep);
     }
     assert_true(kept_count > 10000 && dropped_count > 10000);
+    sdb_version_unref(version);
 }
 
 static void a_snapshot_sees_its_own_revision_and_not_the_next(void **state)
@@ -567,14 +571,17 @@ static void a_snapshot_sees_its_own_revision_and_not_the_next(void **state)
 static void keep_says_when_a_key_cannot_be_remembered(void **state)
 {
     struct sdb_keep keep;
-    bool kept;
+    struct sdb_kept kept;
+    struct sdb_version *version = sdb_version_create();
     (void)state;
-    sdb_keep_init(&keep, NULL, 0);
+    sdb_keep_init(&keep, NULL, 0, 0, version, STORM_MAX_LEVELS);
     alloc_fail_at(1, false);
-    assert_int_equal(sdb_keep_next(&keep, storm_text("k"), sdb_tag(1, SDB_KIND_PUT), &kept),
+    assert_int_equal(sdb_keep_next(&keep, storm_text("k"), sdb_tag(1, SDB_KIND_PUT),
+                                   storm_bytes("\0v", 2), &kept),
                      STORM_NO_MEMORY);
     alloc_fail_at(0, false);
     sdb_keep_fini(&keep);
+    sdb_version_unref(version);
 }
 
 int main(void)

@@ -87,6 +87,7 @@ void sdb_lsm_break(struct sdb_lsm *db)
     pthread_cond_broadcast(&db->room_cond);
     pthread_cond_broadcast(&db->flushed_cond);
     pthread_cond_signal(&db->flush_cond);
+    pthread_cond_signal(&db->commit_cond);
     pthread_cond_signal(&db->compact_cond);
 }
 
