@@ -241,7 +241,8 @@ static const char *advice_for(storm_status status)
 
 static int serve(const struct storm_config *config)
 {
-    struct stop stop = {.mu = PTHREAD_MUTEX_INITIALIZER, .asked = PTHREAD_COND_INITIALIZER};
+    /* The thread that takes signals goes on to the very end of the process, and so does this. */
+    static struct stop stop = {.mu = PTHREAD_MUTEX_INITIALIZER, .asked = PTHREAD_COND_INITIALIZER};
     struct api_server server;
     char problem[CONFIG_TEXT_MAX + 256];
     pthread_t signals;
