@@ -414,7 +414,7 @@ static storm_status decide(const struct sdb_view *view, struct sdb_overlay *over
 {
     for (size_t i = 0; i < check->check_count; i++)
         check->checks[i].prior_exists = false;
-    return sdb_checks_decide(NULL, view, overlay, check, 0);
+    return sdb_checks_decide(view, overlay, check, 0);
 }
 
 static void a_member_without_memory_leaves_no_trace_in_its_group(void **state)

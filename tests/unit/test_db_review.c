@@ -68,7 +68,7 @@ static void a_batch_without_memory_leaves_nothing_in_the_overlay(void **state)
     alloc_fail_at(1, true);
     assert_int_equal(sdb_overlay_add(overlay, large, 1), STORM_NO_MEMORY);
     alloc_fail_at(0, false);
-    assert_int_equal(sdb_checks_decide(db, view, overlay, check, 0), STORM_OK);
+    assert_int_equal(sdb_checks_decide(view, overlay, check, 0), STORM_OK);
     sdb_overlay_destroy(overlay);
     sdb_view_release(view);
     sdb_checks_release(check);

@@ -182,13 +182,11 @@ static void set_state(struct sdb_check *check, uint64_t tag, struct storm_slice 
     check->prior_expires_ms = check->prior_exists ? sdb_value_expires_ms(value) : 0;
 }
 
-storm_status sdb_checks_decide(struct sdb_lsm *db, const struct sdb_view *view,
-                               const struct sdb_overlay *overlay, storm_batch *batch,
-                               uint64_t now_ms)
+storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_overlay *overlay,
+                               storm_batch *batch, uint64_t now_ms)
 {
     struct sdb_commit *commit = &batch->commit;
     storm_status status = STORM_OK;
-    (void)db;
     if (batch->check_count == 0)
         return STORM_OK;
     if (!still_in_memory(view, commit->read_view->active)) {

@@ -197,7 +197,7 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
     sdb_overlay_clear(db->overlay);
     for (size_t i = 0; i < group->count; i++) {
         struct sdb_commit *commit = db->group[i];
-        commit->status = sdb_checks_decide(db, group->view, db->overlay, commit->batch, now_ms);
+        commit->status = sdb_checks_decide(group->view, db->overlay, commit->batch, now_ms);
         if (commit->status == STORM_OK && commit->batch->writes != 0) {
             uint64_t revision = group->first_revision + group->appended;
             if (needs_overlay)

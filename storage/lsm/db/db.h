@@ -211,9 +211,8 @@ void sdb_checks_release(storm_batch *batch);
  * Decide the batch's checks at the turn: STORM_OK or STORM_CONFLICT, results filled; must_retry is
  * set in the commit when what was read is too old to decide by memory alone.
  */
-storm_status sdb_checks_decide(struct sdb_lsm *db, const struct sdb_view *view,
-                               const struct sdb_overlay *overlay, storm_batch *batch,
-                               uint64_t now_ms);
+storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_overlay *overlay,
+                               storm_batch *batch, uint64_t now_ms);
 /* What earlier members of the same group did to keys. */
 struct sdb_overlay *sdb_overlay_create(void);
 void sdb_overlay_destroy(struct sdb_overlay *overlay);
