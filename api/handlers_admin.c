@@ -71,16 +71,6 @@ static void add_count(struct api_text *text, const char *name, uint64_t number)
     api_text_addf(text, ",\"%s\":%llu", name, (unsigned long long)number);
 }
 
-/* A time in ms, or null when there was none yet. */
-static void add_time(struct api_text *text, const char *name, uint64_t ms)
-{
-    char time[API_RFC3339_MAX];
-    if (ms == 0)
-        api_text_addf(text, ",\"%s\":null", name);
-    else
-        api_text_addf(text, ",\"%s\":\"%s\"", name, api_format_rfc3339(time, ms));
-}
-
 static void add_store(struct api_text *text, const struct storm_stats *stats)
 {
     api_text_addf(text, ",\"memtable\":{\"bytes\":%llu", (unsigned long long)stats->memtable_bytes);
@@ -138,7 +128,7 @@ static void add_writes(struct api_text *text, const struct storm_stats *stats)
     add_count(text, "completed", stats->compactions);
     api_text_addf(text, ",\"write_amplification\":%.2f},\"flush\":{\"completed\":%llu",
                   write_amplification(stats), (unsigned long long)stats->flushes);
-    add_time(text, "last_at", stats->flush_last_ms);
+    api_text_add_time(text, "last_at", stats->flush_last_ms);
     api_text_addf(text, ",\"last_duration_ms\":%.3f},\"stalls\":{\"count\":%llu",
                   (double)stats->flush_last_duration_us / 1000,
                   (unsigned long long)stats->write_waits);

@@ -37,15 +37,6 @@ static void add_value_headers(struct api_answer *answer, const struct storm_valu
         api_answer_date(answer, "Storm-Expires-At", value->meta.expires_ms);
 }
 
-static void add_time(struct api_text *text, const char *name, uint64_t ms)
-{
-    char time[API_RFC3339_MAX];
-    if (ms == 0)
-        api_text_addf(text, ",\"%s\":null", name);
-    else
-        api_text_addf(text, ",\"%s\":\"%s\"", name, api_format_rfc3339(time, ms));
-}
-
 /* The value inside the entry: as it is when it is JSON, which a library user may have failed to see
  * to, so it is checked; else as base64 with its type. */
 static void add_entry_value(struct api_text *text, const struct api_request *request)
@@ -79,8 +70,8 @@ static enum MHD_Result send_entry(struct api_request *request)
     api_add_key(&text, request->key);
     add_entry_value(&text, request);
     api_text_addf(&text, ",\"revision\":%llu", (unsigned long long)value->revision);
-    add_time(&text, "modified_at", value->meta.modified_ms);
-    add_time(&text, "expires_at", value->meta.expires_ms);
+    api_text_add_time(&text, "modified_at", value->meta.modified_ms);
+    api_text_add_time(&text, "expires_at", value->meta.expires_ms);
     api_text_adds(&text, "}\n");
     struct api_answer answer = api_answer_text(MHD_HTTP_OK, &text, "application/json");
     add_value_headers(&answer, value);

@@ -115,6 +115,15 @@ char *api_format_rfc3339(char text[API_RFC3339_MAX], uint64_t ms)
     return text;
 }
 
+void api_text_add_time(struct api_text *text, const char *name, uint64_t ms)
+{
+    char time[API_RFC3339_MAX];
+    if (ms == 0)
+        api_text_addf(text, ",\"%s\":null", name);
+    else
+        api_text_addf(text, ",\"%s\":\"%s\"", name, api_format_rfc3339(time, ms));
+}
+
 char *api_format_http_date(char text[API_HTTP_DATE_MAX], uint64_t ms)
 {
     static const char days[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */

@@ -21,6 +21,10 @@ uint64_t api_coarse_ns(void);    /* the same to a few ms, at a quarter of the co
 #define API_RFC3339_MAX 25
 char *api_format_rfc3339(char text[API_RFC3339_MAX], uint64_t ms);
 
+/* A member of a JSON object: `,"name":"2026-..."`, or null for 0, which is no time. */
+struct api_text;
+void api_text_add_time(struct api_text *text, const char *name, uint64_t ms);
+
 /* "Sun, 22 Nov 2026 18:21:48 GMT". */
 #define API_HTTP_DATE_MAX 30
 char *api_format_http_date(char text[API_HTTP_DATE_MAX], uint64_t ms);
