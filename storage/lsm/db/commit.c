@@ -351,10 +351,7 @@ static struct sdb_commit *lead(struct sdb_lsm *db, size_t most)
 
     storm_status status = STORM_READ_ONLY;
     bool is_open = false;
-    if (is_broken) {
-        for (size_t i = 0; i < group.count; i++)
-            db->group[i]->status = STORM_READ_ONLY;
-    } else {
+    if (!is_broken) {
         decide_group(db, &group);
         status = group.appended == 0 ? STORM_OK : write_group(db, &group, &is_open);
     }
@@ -407,10 +404,7 @@ static storm_status check_limits(const struct sdb_lsm *db, const storm_batch *ba
 
 static size_t memory_used(const struct sdb_lsm *db)
 {
-    size_t bytes = sdb_memtable_bytes(db->active.table);
-    for (size_t i = 0; i < db->sealed_count; i++)
-        bytes += sdb_memtable_bytes(db->sealed[i].table);
-    return bytes;
+    return sdb_memtable_bytes(db->active.table) + sdb_sealed_bytes(db);
 }
 
 /* May a write enter? With `may_wait`, waits for memory until a flush frees some or fails, and for

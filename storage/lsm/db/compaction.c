@@ -31,36 +31,27 @@ enum { READAHEAD = 1 << 20 };
 /* ---- Sources ---- */
 
 /* Sources for tables: one each for level 0, one for a run of a sorted level. *count grows. */
-static bool add_sources(struct sdb_level *files, unsigned level, struct sdb_source **sources,
+static void add_sources(struct sdb_level *files, unsigned level, struct sdb_source **sources,
                         size_t *count)
 {
     if (level != 0 && files->count > 1) {
-        sources[*count] = sdb_level_source(files, false, READAHEAD);
-        return sources[(*count)++] != NULL;
+        sources[(*count)++] = sdb_level_source(files, false, READAHEAD);
+        return;
     }
-    for (size_t i = 0; i < files->count; i++) {
-        sources[*count] = sdb_table_file_source(files->files[i], false, READAHEAD);
-        if (sources[(*count)++] == NULL)
-            return false;
-    }
-    return true;
+    for (size_t i = 0; i < files->count; i++)
+        sources[(*count)++] = sdb_table_file_source(files->files[i], false, READAHEAD);
 }
 
 static struct sdb_source *job_source(struct sdb_compaction *job)
 {
     size_t count = 0;
-    struct sdb_source *merged = NULL;
     struct sdb_source **sources =
         malloc((job->pick.from.count + job->pick.into.count) * sizeof(struct sdb_source *));
     if (sources == NULL)
         return NULL;
-    if (add_sources(&job->pick.from, job->pick.level, sources, &count) &&
-        add_sources(&job->pick.into, job->pick.output, sources, &count)) {
-        merged = sdb_merge_source(sources, count);
-    } else {
-        for (size_t i = 0; i < count; i++)
-            sdb_source_destroy(sources[i]);
-    }
+    add_sources(&job->pick.from, job->pick.level, sources, &count);
+    add_sources(&job->pick.into, job->pick.output, sources, &count);
+    struct sdb_source *merged = sdb_merge_source(sources, count);
     free(sources);
     return merged;
 }

@@ -163,6 +163,15 @@ static inline struct sdb_lsm *sdb_lsm(storm_db *db)
     return (struct sdb_lsm *)db;
 }
 
+/* Memory of the sealed memtables. mu is held. */
+static inline size_t sdb_sealed_bytes(const struct sdb_lsm *db)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < db->sealed_count; i++)
+        bytes += sdb_memtable_bytes(db->sealed[i].table);
+    return bytes;
+}
+
 /* ---- open.c ---- */
 
 /* sdb_lsm_engine.open on a given os (NULL = the real one), which is borrowed until close. */

@@ -46,10 +46,9 @@ static storm_status plan_job(struct sdb_lsm *db, struct flush_job *job)
     storm_status status = sdb_snapshots_list(db, &job->snapshots, &job->snapshot_count);
     if (status != STORM_OK)
         return status;
-    for (size_t i = 0; i < job->count; i++) {
+    for (size_t i = 0; i < job->count; i++)
         job->memtables[i] = sdb_memtable_ref(db->sealed[i].table);
-        job->freed_bytes += sdb_memtable_bytes(db->sealed[i].table);
-    }
+    job->freed_bytes = sdb_sealed_bytes(db);
     job->max_revision = db->sealed[job->count - 1].max_revision;
     job->version = sdb_version_ref(db->version);
     return STORM_OK;
@@ -66,17 +65,10 @@ static void end_job(struct flush_job *job)
 static struct sdb_source *job_source(const struct flush_job *job)
 {
     struct sdb_source *sources[SDB_SEALED_MAX];
-    bool is_whole = true;
     /* Newest first; revisions differ between memtables, so no ties arise. */
-    for (size_t i = 0; i < job->count; i++) {
-        sources[i] = sdb_memtable_source(job->memtables[job->count - 1 - i]);
-        is_whole = is_whole && sources[i] != NULL;
-    }
-    if (is_whole)
-        return sdb_merge_source(sources, job->count);
     for (size_t i = 0; i < job->count; i++)
-        sdb_source_destroy(sources[i]);
-    return NULL;
+        sources[i] = sdb_memtable_source(job->memtables[job->count - 1 - i]);
+    return sdb_merge_source(sources, job->count);
 }
 
 /* The memtables' entries as one durable table of level 0; none when nothing is left of them. */
@@ -167,13 +159,10 @@ static storm_status flush_once(struct sdb_lsm *db)
  */
 static bool is_better_later(const struct sdb_lsm *db)
 {
-    size_t bytes = 0;
     if (db->version->levels[0].count < db->tuning.level0_stall / 2 || db->level0_stuck ||
         db->seals_flushed < db->flush_goal || db->sealed_count >= SDB_SEALED_MAX / 2)
         return false;
-    for (size_t i = 0; i < db->sealed_count; i++)
-        bytes += sdb_memtable_bytes(db->sealed[i].table);
-    return bytes < db->options.write_buffer_bytes / 2;
+    return sdb_sealed_bytes(db) < db->options.write_buffer_bytes / 2;
 }
 
 void *sdb_flush_thread(void *arg)

@@ -227,16 +227,7 @@ static struct sdb_source *view_source(const struct sdb_view *view)
         if (version->levels[l].count != 0)
             sources[count++] = sdb_level_source(&version->levels[l], true, 0);
     }
-    bool is_whole = true;
-    for (size_t i = 0; i < count; i++)
-        is_whole = is_whole && sources[i] != NULL;
-    struct sdb_source *merged = NULL;
-    if (is_whole) {
-        merged = sdb_merge_source(sources, count);
-    } else {
-        for (size_t i = 0; i < count; i++)
-            sdb_source_destroy(sources[i]);
-    }
+    struct sdb_source *merged = sdb_merge_source(sources, count);
     free(sources);
     return merged;
 }

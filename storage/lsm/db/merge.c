@@ -205,7 +205,11 @@ struct sdb_source *sdb_merge_source(struct sdb_source **sources, size_t count)
 {
     if (count == 1)
         return sources[0];
-    struct merge *merge = calloc(1, sizeof *merge + 2 * count * sizeof(struct sdb_source *));
+    bool is_whole = true;
+    for (size_t i = 0; i < count; i++)
+        is_whole = is_whole && sources[i] != NULL;
+    struct merge *merge =
+        is_whole ? calloc(1, sizeof *merge + 2 * count * sizeof(struct sdb_source *)) : NULL;
     if (merge == NULL) {
         for (size_t i = 0; i < count; i++)
             sdb_source_destroy(sources[i]);
