@@ -31,6 +31,7 @@ void storm_options_init(struct storm_options *options)
         .max_key_bytes = 4 * KIB,
         .max_value_bytes = 32 * MIB,
         .max_batch_bytes = 64 * MIB,
+        .log_retention_bytes = 64 * MIB,
     };
 }
 
@@ -97,6 +98,9 @@ static storm_status check_options(const struct storm_options *options, struct st
     if (options->bloom_bits != 0.0 && !is_filter_sane)
         return refuse(error, STORM_INVALID, "bloom_bits is %g; it takes 0 or 4 to 32",
                       options->bloom_bits);
+    if (options->log_retention_bytes > (uint64_t)1 << 40)
+        return refuse(error, STORM_INVALID, "log_retention_bytes is %llu; it takes 0 to 1 TiB",
+                      (unsigned long long)options->log_retention_bytes);
     if (options->must_exist && options->must_be_new)
         return refuse(error, STORM_INVALID, "must_exist and must_be_new exclude each other");
     return STORM_OK;
@@ -111,11 +115,10 @@ static bool is_url(const char *target)
     return i != 0 && isalpha((unsigned char)target[0]) && strncmp(target + i, "://", 3) == 0;
 }
 
-storm_status storm_open(const char *target, const struct storm_options *options, storm_db **db,
-                        struct storm_error *error)
+/* The engine for a target. */
+static storm_status find_engine(const char *target, const struct sdb_engine **engine,
+                                struct storm_error *error)
 {
-    struct storm_options defaults;
-    *db = NULL;
     if (error != NULL)
         *error = (struct storm_error){0};
     if (target == NULL || target[0] == '\0')
@@ -123,14 +126,25 @@ storm_status storm_open(const char *target, const struct storm_options *options,
     if (is_url(target))
         return refuse(error, STORM_UNSUPPORTED,
                       "this build has no engine for %s; it takes a directory", target);
+    *engine = &sdb_lsm_engine;
+    return STORM_OK;
+}
+
+storm_status storm_open(const char *target, const struct storm_options *options, storm_db **db,
+                        struct storm_error *error)
+{
+    const struct sdb_engine *engine;
+    struct storm_options defaults;
+    *db = NULL;
+    storm_status status = find_engine(target, &engine, error);
+    if (status != STORM_OK)
+        return status;
     if (options == NULL) {
         storm_options_init(&defaults);
         options = &defaults;
     }
-    storm_status status = check_options(options, error);
-    if (status != STORM_OK)
-        return status;
-    return sdb_lsm_engine.open(target, options, db, error);
+    status = check_options(options, error);
+    return status != STORM_OK ? status : engine->open(target, options, db, error);
 }
 
 storm_status storm_close(storm_db *db)
@@ -194,6 +208,16 @@ storm_status storm_delete(storm_db *db, struct storm_slice key)
     return write_one(db, &(struct storm_op){.kind = STORM_DELETE, .key = key});
 }
 
+storm_status storm_delete_range(storm_db *db, struct storm_slice start, struct storm_slice end)
+{
+    return write_one(db, &(struct storm_op){.kind = STORM_DELETE_RANGE, .key = start, .end = end});
+}
+
+unsigned storm_busy_ms(storm_db *db)
+{
+    return db->engine->busy_ms == NULL ? 1 : db->engine->busy_ms(db);
+}
+
 /* ---- Reading ---- */
 
 storm_snapshot *storm_snapshot_create(storm_db *db)
@@ -219,6 +243,24 @@ storm_status storm_get(storm_db *db, const storm_snapshot *snapshot, struct stor
     if (key.size == 0)
         return STORM_INVALID;
     return db->engine->get(db, snapshot, key, value);
+}
+
+storm_status storm_get_many(storm_db *db, const storm_snapshot *snapshot,
+                            struct storm_lookup *lookups, size_t count, uint64_t *revision)
+{
+    if (revision != NULL)
+        *revision = 0;
+    for (size_t i = 0; i < count; i++) {
+        lookups[i].status = STORM_INVALID;
+        lookups[i].value = (struct storm_value){0};
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (lookups[i].key.size == 0)
+            return STORM_INVALID;
+    }
+    if (db->engine->get_many == NULL)
+        return STORM_UNSUPPORTED;
+    return db->engine->get_many(db, snapshot, lookups, count, revision);
 }
 
 storm_status storm_iter_create(storm_db *db, const struct storm_iter_options *options,
@@ -248,6 +290,17 @@ void storm_iter_last(storm_iter *iter)
 void storm_iter_seek(storm_iter *iter, struct storm_slice key)
 {
     iter->db->engine->iter_seek(iter, key);
+}
+
+void storm_iter_seek_back(storm_iter *iter, struct storm_slice key)
+{
+    iter->db->engine->iter_seek_back(iter, key);
+}
+
+void storm_iter_resume(storm_iter *iter)
+{
+    if (iter->status == STORM_MORE)
+        iter->db->engine->iter_resume(iter);
 }
 
 void storm_iter_next(storm_iter *iter)
@@ -292,6 +345,42 @@ uint64_t storm_iter_revision(const storm_iter *iter)
     return iter->revision;
 }
 
+/* ---- Change feed ---- */
+
+storm_status storm_feed_open(storm_db *db, uint64_t from, storm_feed **feed)
+{
+    *feed = NULL;
+    return db->engine->feed_open == NULL ? STORM_UNSUPPORTED
+                                         : db->engine->feed_open(db, from, feed);
+}
+
+void storm_feed_close(storm_feed *feed)
+{
+    if (feed != NULL)
+        feed->db->engine->feed_close(feed);
+}
+
+storm_status storm_feed_next(storm_feed *feed, struct storm_change *change)
+{
+    *change = (struct storm_change){0};
+    return feed->db->engine->feed_next(feed, change);
+}
+
+storm_status storm_feed_wait(storm_feed *feed, unsigned timeout_ms)
+{
+    return feed->db->engine->feed_wait(feed, timeout_ms);
+}
+
+void storm_feed_interrupt(storm_feed *feed)
+{
+    feed->db->engine->feed_interrupt(feed);
+}
+
+storm_status storm_feed_notify(storm_feed *feed, void (*ready)(void *ctx), void *ctx)
+{
+    return feed->db->engine->feed_notify(feed, ready, ctx);
+}
+
 /* ---- Maintenance ---- */
 
 storm_status storm_flush(storm_db *db, struct storm_flush_result *result)
@@ -309,6 +398,43 @@ storm_status storm_compact(storm_db *db, struct storm_slice start, struct storm_
     if (db->engine->compact == NULL)
         return STORM_UNSUPPORTED;
     return db->engine->compact(db, start, end, progress, ctx);
+}
+
+storm_status storm_checkpoint(storm_db *db, const char *dir, uint64_t *revision)
+{
+    if (revision != NULL)
+        *revision = 0;
+    if (dir == NULL || dir[0] == '\0')
+        return STORM_INVALID;
+    return db->engine->checkpoint == NULL ? STORM_UNSUPPORTED
+                                          : db->engine->checkpoint(db, dir, revision);
+}
+
+storm_status storm_verify(storm_db *db, storm_progress_fn progress, storm_report_fn report,
+                          void *ctx, struct storm_verify_result *result)
+{
+    struct storm_verify_result unused;
+    if (result == NULL)
+        result = &unused;
+    *result = (struct storm_verify_result){0};
+    return db->engine->verify == NULL ? STORM_UNSUPPORTED
+                                      : db->engine->verify(db, progress, report, ctx, result);
+}
+
+storm_status storm_repair(const char *dir, storm_report_fn report, void *ctx,
+                          struct storm_repair_result *result, struct storm_error *error)
+{
+    const struct sdb_engine *engine;
+    struct storm_repair_result unused;
+    if (result == NULL)
+        result = &unused;
+    *result = (struct storm_repair_result){0};
+    storm_status status = find_engine(dir, &engine, error);
+    if (status != STORM_OK)
+        return status;
+    if (engine->repair == NULL)
+        return refuse(error, STORM_UNSUPPORTED, "the %s engine cannot repair", engine->name);
+    return engine->repair(dir, report, ctx, result, error);
 }
 
 storm_status storm_stats_read(storm_db *db, struct storm_stats *stats)

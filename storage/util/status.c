@@ -7,6 +7,8 @@
 const char *storm_status_text(storm_status status)
 {
     switch (status) {
+    case STORM_MORE:
+        return "stopped at its limit";
     case STORM_PENDING:
         return "pending";
     case STORM_OK:
@@ -47,6 +49,10 @@ const char *storm_status_text(storm_status status)
         return "permission denied";
     case STORM_CANCELLED:
         return "cancelled";
+    case STORM_GONE:
+        return "history is no longer kept";
+    case STORM_TIMED_OUT:
+        return "timed out";
     default:
         return "unknown status";
     }

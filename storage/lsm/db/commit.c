@@ -412,6 +412,7 @@ static size_t memory_used(const struct sdb_lsm *db)
 static storm_status admit(struct sdb_lsm *db, bool may_wait)
 {
     uint64_t start = 0;
+    enum storm_wait_cause cause = STORM_WAIT_MEMORY;
     storm_status status = STORM_OK;
     for (;;) {
         if (db->is_closing)
@@ -438,16 +439,21 @@ static storm_status admit(struct sdb_lsm *db, bool may_wait)
                 status = STORM_BUSY;
                 break;
             }
-            if (start == 0)
+            if (start == 0) {
                 start = sdb_now_ns(db->os);
+                cause = is_over ? STORM_WAIT_MEMORY : STORM_WAIT_LEVEL0;
+            }
             pthread_cond_wait(&db->room_cond, &db->mu);
             continue;
         }
         break;
     }
     if (start != 0) {
-        db->waits++;
-        db->wait_us += (sdb_now_ns(db->os) - start) / 1000;
+        uint64_t us = (sdb_now_ns(db->os) - start) / 1000;
+        db->waits[cause]++;
+        db->wait_us[cause] += us;
+        if (us > db->wait_longest_us)
+            db->wait_longest_us = us;
     }
     return status;
 }

@@ -152,7 +152,7 @@ struct sdb_lsm {
 
     /* Counters. */
     uint64_t writes, groups, user_bytes;
-    uint64_t waits, wait_us;
+    uint64_t waits[STORM_WAIT_CAUSES], wait_us[STORM_WAIT_CAUSES], wait_longest_us;
     uint64_t flushes, flush_last_ms, flush_last_us, flush_entries, flush_freed_bytes, table_bytes;
     uint64_t compactions;
     _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */

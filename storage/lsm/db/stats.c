@@ -20,8 +20,13 @@ static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
     stats->bytes_written_tables = db->table_bytes;
     stats->compactions = db->compactions;
     stats->compaction_running = db->is_compacting;
-    stats->write_waits = db->waits;
-    stats->write_wait_us = db->wait_us;
+    for (size_t i = 0; i < STORM_WAIT_CAUSES; i++) {
+        stats->write_waits_by[i] = db->waits[i];
+        stats->write_wait_us_by[i] = db->wait_us[i];
+        stats->write_waits += db->waits[i];
+        stats->write_wait_us += db->wait_us[i];
+    }
+    stats->write_wait_longest_us = db->wait_longest_us;
     stats->snapshots = db->snapshot_count;
     if (db->snapshot_count != 0) {
         uint64_t age_ns = sdb_now_ns(db->os) - db->snapshots.next->created_ns;
