@@ -120,6 +120,97 @@ static void a_failed_allocation_changes_nothing(void **state)
     sdb_arena_fini(&arena);
 }
 
+/* Any run of allocations within what was reserved, with no memory to be had meanwhile. */
+static void what_was_reserved_is_there_when_memory_is_not(void **state)
+{
+    (void)state;
+    uint64_t random = random_seed(12);
+    for (unsigned round = 0; round < 300; round++) {
+        struct sdb_arena arena;
+        sdb_arena_init(&arena);
+        for (unsigned group = 0; group < 12; group++) {
+            size_t left =
+                random_below(&random, random_below(&random, 8) == 0 ? 3000 * KIB : 60 * KIB);
+            size_t large = random_below(&random, 3) == 0 ? 1 + random_below(&random, 300 * KIB) : 0;
+            assert_true(sdb_arena_reserve(&arena, left));
+            for (size_t i = 1; i <= 2 && large != 0; i++)
+                assert_true(sdb_arena_reserve_large(&arena, SDB_ARENA_LARGE + i * large));
+            size_t bytes = atomic_load(&arena.bytes);
+            alloc_fail_at(1, true);
+            for (size_t i = 1; i <= 2 && large != 0; i++)
+                assert_non_null(sdb_arena_alloc(&arena, SDB_ARENA_LARGE + i * large, 8));
+            for (;;) {
+                size_t align = (size_t)1 << random_below(&random, 7);
+                size_t most = random_below(&random, 4) == 0 ? SDB_ARENA_LARGE : 600;
+                size_t size = 1 + random_below(&random, most);
+                if (size + align - 1 > left)
+                    break;
+                left -= size + align - 1;
+                assert_non_null(sdb_arena_alloc(&arena, size, align));
+            }
+            assert_int_equal(alloc_failures(), 0);
+            alloc_fail_at(0, false);
+            assert_int_equal(atomic_load(&arena.bytes), bytes);
+        }
+        sdb_arena_fini(&arena);
+        assert_int_equal(atomic_load(&arena.bytes), 0);
+    }
+}
+
+static void reserving_neither_wastes_the_chunk_in_use_nor_adds_up(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    uint8_t *first = sdb_arena_alloc(&arena, 100, 1);
+    assert_true(sdb_arena_reserve(&arena, 100 * KIB));
+    size_t bytes = atomic_load(&arena.bytes);
+    assert_int_equal(bytes, (64 + 128) * KIB);
+    for (int i = 0; i < 10; i++)
+        assert_true(sdb_arena_reserve(&arena, 100 * KIB));
+    assert_int_equal(atomic_load(&arena.bytes), bytes);
+    assert_ptr_equal(sdb_arena_alloc(&arena, 1, 1), first + 100);
+    sdb_arena_fini(&arena);
+}
+
+static void what_is_not_used_can_be_given_back(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    assert_non_null(sdb_arena_alloc(&arena, 100, 1));
+    for (int i = 0; i < 3; i++) {
+        assert_true(sdb_arena_reserve(&arena, 1000 * KIB));
+        assert_true(sdb_arena_reserve_large(&arena, 1000 * KIB));
+        sdb_arena_unreserve(&arena, 1);
+        assert_int_equal(atomic_load(&arena.bytes), (64 + 128) * KIB);
+    }
+    sdb_arena_unreserve(&arena, 0);
+    assert_int_equal(atomic_load(&arena.bytes), 64 * KIB);
+    /* Chunks go on doubling from there. */
+    assert_true(sdb_arena_reserve(&arena, 100 * KIB));
+    assert_int_equal(atomic_load(&arena.bytes), (64 + 128) * KIB);
+    sdb_arena_fini(&arena);
+}
+
+static void reserving_without_memory_says_so(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena);
+    assert_non_null(sdb_arena_alloc(&arena, 100, 1));
+    alloc_fail_at(3, true);
+    assert_false(sdb_arena_reserve(&arena, 1000 * KIB));
+    assert_false(sdb_arena_reserve_large(&arena, 1000 * KIB));
+    alloc_fail_at(0, false);
+    assert_false(sdb_arena_reserve_large(&arena, SIZE_MAX - 32));
+    assert_int_equal(atomic_load(&arena.bytes), (64 + 128 + 256) * KIB);
+    assert_true(sdb_arena_reserve(&arena, 60 * KIB));
+    sdb_arena_unreserve(&arena, 0);
+    assert_int_equal(atomic_load(&arena.bytes), 64 * KIB);
+    sdb_arena_fini(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -129,6 +220,10 @@ int main(void)
         cmocka_unit_test(a_large_allocation_gets_its_own_chunk_and_wastes_no_other),
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(a_failed_allocation_changes_nothing),
+        cmocka_unit_test(what_was_reserved_is_there_when_memory_is_not),
+        cmocka_unit_test(reserving_neither_wastes_the_chunk_in_use_nor_adds_up),
+        cmocka_unit_test(what_is_not_used_can_be_given_back),
+        cmocka_unit_test(reserving_without_memory_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

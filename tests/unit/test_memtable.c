@@ -14,6 +14,7 @@
 
 #include "alloc_fail.h"
 #include "lsm/mem/memtable.h"
+#include "lsm/mem/node.h"
 #include "random.h"
 
 /* ---- The model: what the memtable should hold, as a sorted array ------------------------------ */
@@ -575,6 +576,71 @@ static void running_out_of_memory_leaves_the_memtable_intact(void **state)
     }
 }
 
+/* Groups of every size, into trees of every height, with no memory to be had meanwhile; and no group
+ * takes more of the arena than was calculated for it, down to the byte. */
+static void inserts_that_were_reserved_for_cannot_fail(void **state)
+{
+    (void)state;
+    static struct model model;
+    static struct entry entries[600];
+    uint64_t random = random_seed(6);
+    for (unsigned round = 0; round < 120; round++) {
+        struct sdb_memtable *memtable = sdb_memtable_create();
+        model.count = model.kept_count = 0;
+        for (uint64_t number = 0; model.count < 2500;) {
+            size_t count = 1 + random_below(&random, round % 4 == 0   ? 600
+                                                     : round % 4 == 1 ? 3
+                                                                      : 30);
+            size_t bytes = 0;
+            for (size_t i = 0; i < count; i++) {
+                entries[i] = make_entry(round % FAMILIES, number++, &model, &random);
+                bytes += entries[i].key_size + entry_value(&entries[i]).size;
+            }
+            size_t room = sdb_memtable_room(memtable, count, bytes);
+            size_t used = atomic_load(&memtable->arena.used);
+            assert_true(sdb_memtable_reserve(memtable, count, bytes));
+            alloc_fail_at(1, true);
+            for (size_t i = 0; i < count; i++)
+                insert_both(memtable, &model, &entries[i]);
+            alloc_fail_at(0, false);
+            assert_in_range(atomic_load(&memtable->arena.used) - used, 0, room);
+            sdb_memtable_unreserve(memtable, random_below(&random, 2) == 0);
+        }
+        assert_same_entries(memtable, &model);
+        sdb_memtable_unref(memtable);
+    }
+}
+
+/* The worst case is not met by chance: every insert of a group splits a leaf, and the first ones each
+ * an inner node of their own as well. */
+static void a_group_that_splits_with_every_insert_fits_its_calculation(void **state)
+{
+    enum { LEAVES = 4096, APART = 257 };
+    (void)state;
+    struct sdb_memtable *memtable = sdb_memtable_create();
+    char key[16];
+    /* Sequential keys fill each leaf to the brim, and each inner node. */
+    for (unsigned i = 0; i < LEAVES * SDB_NODE_SLOTS; i++) {
+        snprintf(key, sizeof key, "%08u", i);
+        assert_int_equal(sdb_memtable_insert(memtable, storm_text(key), sdb_tag(1, SDB_KIND_PUT),
+                                             storm_bytes(NULL, 0)),
+                         STORM_OK);
+    }
+    for (unsigned from = 0, count = 1; from < LEAVES; from += count, count = count * 3 / 2 + 3) {
+        unsigned end = from + count < LEAVES ? from + count : LEAVES;
+        size_t room = sdb_memtable_room(memtable, end - from, 9 * (end - from));
+        size_t used = atomic_load(&memtable->arena.used);
+        for (unsigned i = from; i < end; i++) {
+            snprintf(key, sizeof key, "%08u+", i * APART % LEAVES * SDB_NODE_SLOTS);
+            assert_int_equal(sdb_memtable_insert(memtable, storm_text(key),
+                                                 sdb_tag(2, SDB_KIND_PUT), storm_bytes(NULL, 0)),
+                             STORM_OK);
+        }
+        assert_in_range(atomic_load(&memtable->arena.used) - used, 0, room);
+    }
+    sdb_memtable_unref(memtable);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -590,6 +656,8 @@ int main(void)
         cmocka_unit_test(an_iterator_may_turn_round_while_the_memtable_grows),
         cmocka_unit_test(without_memory_there_is_no_memtable_and_no_source),
         cmocka_unit_test(running_out_of_memory_leaves_the_memtable_intact),
+        cmocka_unit_test(inserts_that_were_reserved_for_cannot_fail),
+        cmocka_unit_test(a_group_that_splits_with_every_insert_fits_its_calculation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,15 +4,21 @@
  *   chunks -> [ header | used ........ next ->| free ... end ]     the chunk that is being filled
  *             [ header | one large allocation                ]     chunks of their own and full ones
  *             [ header | used ................. | lost tail  ]
+ *   spares -> [ header | free ...                            ]     reserved: filled next, in order
+ *   larges -> [ header | free ...                            ]     reserved: for one allocation each
  *
  * A memtable of the default 1 MiB takes four chunks (64 + 128 + 256 + 512 KiB), so that a small
  * one costs little and a large one few calls of malloc. What does not fit any more into the rest of
- * the newest chunk starts the next one; the rest is lost, less than a quarter of a chunk because
- * larger allocations get a chunk of their own, which leaves the newest one as it is.
+ * the newest chunk starts the next one; the rest is lost, less than 16 KiB because larger
+ * allocations always get a chunk of their own, which leaves the newest one as it is.
  *
- * `bytes` counts whole chunks, used or not; `used` what was handed out. They have one writer, so a
- * plain load and a store do for the addition; relaxed, because readers of them want a number and
- * nothing that comes with it.
+ * Reserving takes chunks from the heap before they are needed and changes nothing else: the chunk
+ * that is being filled is filled to its end first, however pessimistic the caller's sum was. What
+ * may be lost at the end of every chunk but the last is part of the calculation.
+ *
+ * `bytes` counts whole chunks, used or not, reserved ones too; `used` what was handed out. They have
+ * one writer, so a plain load and a store do for the addition; relaxed, because readers of them want
+ * a number and nothing that comes with it.
  *
  * The arena neither gives single allocations back nor clears memory, and nothing but its owner's
  * rule of one allocating thread at a time protects it.
@@ -24,27 +30,20 @@
 enum { FIRST_CHUNK = 64 << 10, LARGEST_CHUNK = 1 << 20, LARGEST_ALIGN = 64 };
 
 struct sdb_arena_chunk {
-    struct sdb_arena_chunk *older;
+    struct sdb_arena_chunk *next;
+    size_t size; /* this header included */
 };
 
 void sdb_arena_init(struct sdb_arena *arena)
 {
     arena->chunks = NULL;
+    arena->spares = NULL;
+    arena->larges = NULL;
     arena->next = NULL;
     arena->end = NULL;
     arena->chunk_size = FIRST_CHUNK;
     atomic_init(&arena->bytes, 0);
     atomic_init(&arena->used, 0);
-}
-
-void sdb_arena_fini(struct sdb_arena *arena)
-{
-    for (struct sdb_arena_chunk *chunk = arena->chunks; chunk != NULL;) {
-        struct sdb_arena_chunk *older = chunk->older;
-        free(chunk);
-        chunk = older;
-    }
-    sdb_arena_init(arena);
 }
 
 static void count(_Atomic size_t *counter, size_t size)
@@ -53,16 +52,50 @@ static void count(_Atomic size_t *counter, size_t size)
     atomic_store_explicit(counter, bytes + size, memory_order_relaxed);
 }
 
-/* A chunk of `size` bytes, header included, at the head of the list; NULL when out of memory. */
-static uint8_t *add_chunk(struct sdb_arena *arena, size_t size)
+/* Free a list of chunks. */
+static void free_chunks(struct sdb_arena *arena, struct sdb_arena_chunk *chunk)
+{
+    while (chunk != NULL) {
+        struct sdb_arena_chunk *next = chunk->next;
+        count(&arena->bytes, 0 - chunk->size);
+        free(chunk);
+        chunk = next;
+    }
+}
+
+void sdb_arena_fini(struct sdb_arena *arena)
+{
+    free_chunks(arena, arena->chunks);
+    free_chunks(arena, arena->spares);
+    free_chunks(arena, arena->larges);
+    sdb_arena_init(arena);
+}
+
+/* A chunk of `size` bytes, header included, in no list; NULL when out of memory. */
+static struct sdb_arena_chunk *new_chunk(struct sdb_arena *arena, size_t size)
 {
     struct sdb_arena_chunk *chunk = malloc(size);
     if (chunk == NULL)
         return NULL;
-    chunk->older = arena->chunks;
-    arena->chunks = chunk;
+    *chunk = (struct sdb_arena_chunk){.size = size};
     count(&arena->bytes, size);
-    return (uint8_t *)chunk;
+    return chunk;
+}
+
+/* The next chunk to be filled, in no list. */
+static struct sdb_arena_chunk *new_small_chunk(struct sdb_arena *arena)
+{
+    struct sdb_arena_chunk *chunk = new_chunk(arena, arena->chunk_size);
+    if (chunk != NULL && arena->chunk_size < LARGEST_CHUNK)
+        arena->chunk_size *= 2;
+    return chunk;
+}
+
+/* A chunk for one allocation of `size` bytes, in no list. */
+static struct sdb_arena_chunk *new_large_chunk(struct sdb_arena *arena, size_t size)
+{
+    size_t extra = sizeof(struct sdb_arena_chunk) + LARGEST_ALIGN;
+    return size > SIZE_MAX - extra ? NULL : new_chunk(arena, size + extra);
 }
 
 /* How many bytes to skip from `at` to the next multiple of `align`. */
@@ -71,33 +104,109 @@ static size_t padding(const uint8_t *at, size_t align)
     return -(uintptr_t)at & (align - 1);
 }
 
-static void *alloc_own_chunk(struct sdb_arena *arena, size_t size, size_t align)
+/* ---- Reserving -------------------------------------------------------------------------------- */
+
+static struct sdb_arena_chunk **end_of(struct sdb_arena_chunk **list)
 {
-    size_t extra = sizeof(struct sdb_arena_chunk) + LARGEST_ALIGN;
-    if (size > SIZE_MAX - extra)
-        return NULL;
-    uint8_t *chunk = add_chunk(arena, size + extra);
+    while (*list != NULL)
+        list = &(*list)->next;
+    return list;
+}
+
+/* Of `room` bytes in a row, those that are used for certain before an allocation does not fit. */
+static size_t certain(size_t room)
+{
+    size_t tail = SDB_ARENA_LARGE + LARGEST_ALIGN;
+    return room > tail ? room - tail : 0;
+}
+
+bool sdb_arena_reserve(struct sdb_arena *arena, size_t bytes)
+{
+    size_t room = (size_t)(arena->end - arena->next);
+    if (bytes <= room)
+        return true;
+    size_t found = certain(room);
+    struct sdb_arena_chunk **end = &arena->spares;
+    while (found < bytes) {
+        if (*end == NULL)
+            *end = new_small_chunk(arena);
+        if (*end == NULL)
+            return false;
+        found += certain((*end)->size - sizeof(struct sdb_arena_chunk));
+        end = &(*end)->next;
+    }
+    return true;
+}
+
+bool sdb_arena_reserve_large(struct sdb_arena *arena, size_t size)
+{
+    struct sdb_arena_chunk **end = end_of(&arena->larges);
+    *end = new_large_chunk(arena, size);
+    return *end != NULL;
+}
+
+void sdb_arena_unreserve(struct sdb_arena *arena, size_t keep)
+{
+    struct sdb_arena_chunk **end = &arena->spares;
+    for (; *end != NULL && keep > 0; keep--)
+        end = &(*end)->next;
+    if (*end != NULL) {
+        arena->chunk_size = (*end)->size; /* they are made in order of size */
+        free_chunks(arena, *end);
+        *end = NULL;
+    }
+    free_chunks(arena, arena->larges);
+    arena->larges = NULL;
+}
+
+/* ---- Allocating ------------------------------------------------------------------------------- */
+
+/* Put `chunk` among those in use; where its memory begins. */
+static uint8_t *use_chunk(struct sdb_arena *arena, struct sdb_arena_chunk *chunk)
+{
+    chunk->next = arena->chunks;
+    arena->chunks = chunk;
+    return (uint8_t *)chunk + sizeof(struct sdb_arena_chunk);
+}
+
+static void *alloc_large(struct sdb_arena *arena, size_t size, size_t align)
+{
+    struct sdb_arena_chunk *chunk = arena->larges;
+    if (chunk != NULL && size <= chunk->size - sizeof(struct sdb_arena_chunk) - LARGEST_ALIGN)
+        arena->larges = chunk->next;
+    else
+        chunk = new_large_chunk(arena, size);
     if (chunk == NULL)
         return NULL;
-    count(&arena->used, size + extra);
-    uint8_t *at = chunk + sizeof(struct sdb_arena_chunk);
+    count(&arena->used, chunk->size);
+    uint8_t *at = use_chunk(arena, chunk);
     return at + padding(at, align);
+}
+
+/* Go on in the next chunk. */
+static bool next_chunk(struct sdb_arena *arena)
+{
+    struct sdb_arena_chunk *chunk = arena->spares;
+    if (chunk != NULL)
+        arena->spares = chunk->next;
+    else
+        chunk = new_small_chunk(arena);
+    if (chunk == NULL)
+        return false;
+    arena->next = use_chunk(arena, chunk);
+    arena->end = (uint8_t *)chunk + chunk->size;
+    return true;
 }
 
 void *sdb_arena_alloc(struct sdb_arena *arena, size_t size, size_t align)
 {
+    if (size > SDB_ARENA_LARGE)
+        return alloc_large(arena, size, align);
     size_t room = (size_t)(arena->end - arena->next);
     size_t pad = padding(arena->next, align);
-    if (arena->next == NULL || pad > room || size > room - pad) {
-        if (size > arena->chunk_size / 4)
-            return alloc_own_chunk(arena, size, align);
-        uint8_t *chunk = add_chunk(arena, arena->chunk_size);
-        if (chunk == NULL)
+    if (arena->next == NULL || pad + size > room) {
+        if (!next_chunk(arena))
             return NULL;
-        arena->next = chunk + sizeof(struct sdb_arena_chunk);
-        arena->end = chunk + arena->chunk_size;
-        if (arena->chunk_size < LARGEST_CHUNK)
-            arena->chunk_size *= 2;
         pad = padding(arena->next, align);
     }
     count(&arena->used, pad + size);

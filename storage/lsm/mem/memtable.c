@@ -54,7 +54,7 @@
  *   nothing is in both, by (a) the same holds there. Entries inserted meanwhile may be seen or not.
  *
  * Memory for a split is allocated before anything is changed, so that running out of it leaves the
- * tree as it was; the unused pieces stay in the arena.
+ * tree as it was; the unused pieces stay in the arena. Who reserved before does not run out of it.
  *
  * Not done here: deleting (a delete is an entry), reclaiming, more than one inserter.
  */
@@ -66,6 +66,15 @@
 
 /* A node is split after at least seven inserts into it, so that 24 levels are never reached. */
 enum { MAX_HEIGHT = 24, HEIGHT_MASK = SDB_NODE_ALIGN - 1 };
+
+/* What a node may take of the arena: itself and the way to the next multiple of its alignment. */
+enum {
+    LEAF_ROOM = sizeof(struct sdb_node) + SDB_LEAF_LINKS * sizeof(void *) + SDB_NODE_ALIGN - 1,
+    INNER_ROOM = sizeof(struct sdb_node) + SDB_INNER_LINKS * sizeof(void *) + SDB_NODE_ALIGN - 1,
+};
+
+_Static_assert(SDB_MEMTABLE_LARGE + sizeof(struct sdb_record) == SDB_ARENA_LARGE,
+               "an entry is large when its record is a large allocation");
 
 /* The way down to a leaf: inner nodes from the root, and which child was taken in each. */
 struct path {
@@ -416,6 +425,54 @@ static struct sdb_record *record_alloc(struct sdb_memtable *memtable, struct sto
     if (value.size != 0)
         memcpy(record->bytes + key.size, value.data, value.size);
     return record;
+}
+
+/*
+ * The most memory for nodes that `inserts` inserts may take. A level splits at most once for each
+ * split below it (the leaves: for each insert). And all nodes but the last one of a level have at
+ * least 8 entries or children, so there are few to begin with; those that a split makes have room for
+ * 7 more, so that they split again at the 8th at the earliest. Fewer inserts than that (most groups
+ * are one put) need no closer look: each splits the levels that are there, once, and the root.
+ */
+static size_t nodes_bound(const struct sdb_memtable *memtable, size_t inserts)
+{
+    unsigned height = root_height(atomic_load_explicit(&memtable->root, memory_order_relaxed));
+    if (inserts < (SDB_NODE_SLOTS + 1) / 2)
+        return inserts * (2 * LEAF_ROOM + (2 * height + 1) * INNER_ROOM);
+    size_t present = sdb_memtable_entries(memtable);
+    size_t splits = inserts;
+    size_t bytes = 0;
+    for (unsigned level = 0; splits != 0; level++) {
+        present = level > height ? 0 : present / 8 + 1;
+        if (splits > present + splits / 8)
+            splits = present + splits / 8;
+        bytes += 2 * splits * (level == 0 ? LEAF_ROOM : INNER_ROOM);
+        if (level >= height)
+            bytes += INNER_ROOM; /* a new root above it */
+    }
+    return bytes;
+}
+
+size_t sdb_memtable_room(const struct sdb_memtable *memtable, size_t entries, size_t bytes)
+{
+    size_t records = entries * (sizeof(struct sdb_record) + _Alignof(struct sdb_record) - 1);
+    return bytes + records + nodes_bound(memtable, entries);
+}
+
+bool sdb_memtable_reserve(struct sdb_memtable *memtable, size_t entries, size_t bytes)
+{
+    return sdb_arena_reserve(&memtable->arena, sdb_memtable_room(memtable, entries, bytes));
+}
+
+bool sdb_memtable_reserve_large(struct sdb_memtable *memtable, size_t key_size, size_t value_size)
+{
+    return sdb_arena_reserve_large(&memtable->arena,
+                                   sizeof(struct sdb_record) + key_size + value_size);
+}
+
+void sdb_memtable_unreserve(struct sdb_memtable *memtable, bool keep_next)
+{
+    sdb_arena_unreserve(&memtable->arena, keep_next ? 1 : 0);
 }
 
 /* Whether the target comes after all entries: what sequential writers insert. One look at a leaf

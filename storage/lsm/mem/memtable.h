@@ -30,6 +30,19 @@ storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_sli
                                  uint64_t tag, struct storm_slice value);
 
 /*
+ * Reserve memory for inserts to come, so that they cannot fail: `entries` of them, of which those
+ * with at most SDB_MEMTABLE_LARGE bytes of key and value have `bytes` together; each larger one is
+ * reserved by a call of its own, in the order of inserting. False when out of memory. A pessimistic
+ * sum does no harm: memory is taken from the heap early, not lost.
+ */
+enum { SDB_MEMTABLE_LARGE = (16 << 10) - 16 };
+bool sdb_memtable_reserve(struct sdb_memtable *memtable, size_t entries, size_t bytes);
+bool sdb_memtable_reserve_large(struct sdb_memtable *memtable, size_t key_size, size_t value_size);
+
+/* Give back what was reserved and not used; `keep_next` = but for the chunk that is filled next. */
+void sdb_memtable_unreserve(struct sdb_memtable *memtable, bool keep_next);
+
+/*
  * The newest version of `key` at or below `revision`: true and *tag, *value (kind in the tag, a
  * delete has an empty value); false when the memtable has none.
  */

@@ -200,4 +200,9 @@ struct sdb_node *sdb_memtable_leaf(const struct sdb_memtable *memtable,
 struct sdb_node *sdb_memtable_first_leaf(const struct sdb_memtable *memtable);
 struct sdb_node *sdb_memtable_last_leaf(const struct sdb_memtable *memtable);
 
+/* ---- memtable.c, for its test ----------------------------------------------------------------- */
+
+/* The most bytes of the arena that inserts take which sdb_memtable_reserve() was told of. */
+size_t sdb_memtable_room(const struct sdb_memtable *memtable, size_t entries, size_t bytes);
+
 #endif
