@@ -34,6 +34,7 @@ struct history {
 static struct history histories[KEYS];
 static int written;
 static size_t unknown_outcomes;
+static size_t read_only_answers;
 
 static void forget(void)
 {
@@ -67,6 +68,7 @@ static storm_status write_key(struct store *store, size_t k, bool is_cut)
     if (status == STORM_OK)
         history->count = 0;
     unknown_outcomes += status == STORM_COMMIT_UNKNOWN;
+    read_only_answers += status == STORM_READ_ONLY;
     if (status == STORM_OK || is_open) {
         assert_true(history->count < ATTEMPTS);
         history->allowed[history->count++] = is_delete ? 0 : number;
@@ -306,12 +308,14 @@ static void memory_may_run_out_anywhere(void **state)
     uint64_t points = 0;
     uint64_t failures = 1;
     (void)state;
+    unknown_outcomes = read_only_answers = 0;
     for (uint64_t nth = 1; failures != 0; nth++) {
         struct store store;
         store_init(&store, nth);
         forget();
         alloc_fail_at(nth, false);
         run_workload(&store, false);
+        assert_int_equal(unknown_outcomes + read_only_answers, 0);
         failures = alloc_failures();
         alloc_fail_at(0, false);
         store_drop(&store);
@@ -321,6 +325,66 @@ static void memory_may_run_out_anywhere(void **state)
         points++;
     }
     print_message("%llu failed allocations survived\n", (unsigned long long)points);
+}
+
+/* Puts of `count` keys of `size` bytes as one batch. */
+static storm_status put_many(storm_db *db, unsigned first, unsigned count, size_t size)
+{
+    uint8_t *value = calloc(1, size);
+    storm_batch *batch = storm_batch_create();
+    char key[16];
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "many%06u", (first + i) * 7919 % 1000000);
+        assert_int_equal(storm_batch_put(batch, storm_text(key), storm_bytes(value, size)),
+                         STORM_OK);
+    }
+    alloc_fail_at(1, true);
+    storm_status status = storm_write(db, batch, NULL, NULL);
+    alloc_fail_at(0, false);
+    assert_true(status == STORM_OK || alloc_failures() != 0);
+    storm_batch_destroy(batch);
+    free(value);
+    return status;
+}
+
+/* Each write is tried without any memory first. It may succeed, when there is room in the memtable;
+ * otherwise nothing has happened, and it succeeds when there is memory again. */
+static void a_write_without_memory_is_refused_before_the_log(void **state)
+{
+    static const struct {
+        unsigned count;
+        size_t size;
+    } groups[] = {{1, 100}, {1, 5000}, {60, 20}, {1, 20000}, {3, 100000}, {20, 2000}};
+    struct storm_stats before, after;
+    struct store store;
+    unsigned refused = 0;
+    (void)state;
+    store_init(&store, 1);
+    store.options.memtable_bytes = 32 << 20;
+    store.options.write_buffer_bytes = 64 << 20;
+    store_open(&store);
+    for (unsigned round = 0; round < 1200; round++) {
+        unsigned kind = round % (sizeof groups / sizeof groups[0]);
+        assert_int_equal(storm_stats_read(store.db, &before), STORM_OK);
+        storm_status status = put_many(store.db, round * 60, groups[kind].count, groups[kind].size);
+        assert_int_equal(storm_stats_read(store.db, &after), STORM_OK);
+        assert_false(after.read_only);
+        if (status == STORM_OK)
+            continue;
+        refused++;
+        assert_int_equal(status, STORM_NO_MEMORY);
+        assert_int_equal(after.revision, before.revision);
+        assert_int_equal(after.memtable_entries, before.memtable_entries);
+        assert_int_equal(after.bytes_written_log, before.bytes_written_log);
+        assert_int_equal(put_text(store.db, "memory again", "v"), STORM_OK);
+    }
+    assert_true(refused > 100);
+    uint64_t revision = after.revision;
+    store_close(&store);
+    store_open(&store);
+    assert_int_equal(storm_stats_read(store.db, &after), STORM_OK);
+    assert_true(after.revision >= revision);
+    store_fini(&store);
 }
 
 /* Replay begins no later than at the first record of any memtable. */
@@ -491,6 +555,7 @@ int main(void)
         cmocka_unit_test(after_a_failed_sync_nothing_is_acknowledged),
         cmocka_unit_test(a_full_disk_refuses_writes_and_recovers_by_itself),
         cmocka_unit_test(memory_may_run_out_anywhere),
+        cmocka_unit_test(a_write_without_memory_is_refused_before_the_log),
         cmocka_unit_test(a_log_segment_stays_while_any_memtable_needs_it),
         cmocka_unit_test(a_rotten_byte_is_never_believed),
     };

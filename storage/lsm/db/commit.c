@@ -22,10 +22,11 @@
  * 150 us. Without it half the writers always miss the sync (measured on the prototype: 1.7 times the
  * commits at 2 to 4 writers, 1.3 times at 8).
  *
- * Failures: an append that failed leaves no trace and its revisions are given out again. A failed sync, or an
- * insert without memory behind a written record, leaves it open whether the group will be found after a restart: its
- * members get STORM_COMMIT_UNKNOWN, nothing of it becomes visible, and the store takes no more writes until it
- * is opened again (sdb_lsm_break).
+ * Failures: the memtable's memory for the whole group is reserved before the append, so that running
+ * out of it is met while nothing has happened yet; an append that failed leaves no trace and its
+ * revisions are given out again. A failed sync leaves it open whether the group will be found after a
+ * restart: its members get STORM_COMMIT_UNKNOWN, nothing of it becomes visible, and the store takes no
+ * more writes until it is opened again (sdb_lsm_break).
  */
 #include <stdlib.h>
 
@@ -105,6 +106,7 @@ static storm_status seal(struct sdb_lsm *db)
         free(view);
         return STORM_NO_MEMORY;
     }
+    sdb_memtable_unreserve(db->active.table, false);
     db->active.max_revision = db->last_revision;
     db->sealed[db->sealed_count++] = db->active;
     db->seals++;
@@ -132,6 +134,7 @@ static bool is_full(const struct sdb_lsm *db)
 struct group {
     size_t count;    /* of db->group */
     size_t appended; /* of them in db->group_ops */
+    size_t entries;  /* operations in those */
     size_t user_bytes;
     bool needs_sync;
     bool needs_interval; /* a write in it wants to be synced by interval */
@@ -209,6 +212,7 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
             continue;
         if (commit->batch->writes != 0) {
             db->group_ops[group->appended++] = sdb_buffer_slice(&commit->batch->ops);
+            group->entries += commit->batch->writes;
             group->user_bytes += commit->batch->ops.size;
             group->needs_sync = group->needs_sync || commit->needs_sync;
             group->needs_interval = group->needs_interval || commit->needs_interval;
@@ -217,21 +221,52 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
     }
 }
 
+/* Reserve what the large entries of one batch need; *bytes loses their keys and values. */
+static bool reserve_large(struct sdb_memtable *memtable, struct storm_slice ops, size_t *bytes)
+{
+    if (ops.size <= SDB_MEMTABLE_LARGE)
+        return true;
+    struct sdb_cursor cursor = sdb_cursor(ops);
+    struct sdb_batch_op op;
+    while (sdb_batch_next(&cursor, &op)) {
+        if (op.key.size + op.value.size <= SDB_MEMTABLE_LARGE)
+            continue;
+        if (!sdb_memtable_reserve_large(memtable, op.key.size, op.value.size))
+            return false;
+        *bytes -= op.key.size + op.value.size;
+    }
+    return true;
+}
+
+/* Memory for all that the group will insert: what is encoded is more than its keys and values. */
+static storm_status reserve_group(struct sdb_lsm *db, const struct group *group)
+{
+    struct sdb_memtable *memtable = db->active.table;
+    size_t bytes = group->user_bytes;
+    bool is_reserved = true;
+    if (bytes > SDB_MEMTABLE_LARGE) {
+        for (size_t i = 0; i < group->appended && is_reserved; i++)
+            is_reserved = reserve_large(memtable, db->group_ops[i], &bytes);
+    }
+    if (is_reserved && sdb_memtable_reserve(memtable, group->entries, bytes))
+        return STORM_OK;
+    sdb_memtable_unreserve(memtable, true);
+    return sdb_fail(db->os->errors, STORM_NO_MEMORY,
+                    "no memory for %zu writes: nothing of them was written", group->appended);
+}
+
+/* Cannot fail: reserve_group() has seen to it. */
 static storm_status insert_group(struct sdb_lsm *db, const struct group *group)
 {
-    for (size_t i = 0; i < group->appended; i++) {
+    storm_status status = STORM_OK;
+    for (size_t i = 0; i < group->appended && status == STORM_OK; i++) {
         struct sdb_cursor cursor = sdb_cursor(db->group_ops[i]);
         struct sdb_batch_op op;
-        while (sdb_batch_next(&cursor, &op)) {
-            storm_status status = sdb_memtable_insert(
-                db->active.table, op.key, sdb_tag(group->first_revision + i, op.kind), op.value);
-            if (status != STORM_OK)
-                return sdb_fail(db->os->errors, status,
-                                "out of memory between log and memtable: the store is read-only "
-                                "until it is opened again");
-        }
+        while (status == STORM_OK && sdb_batch_next(&cursor, &op))
+            status = sdb_memtable_insert(db->active.table, op.key,
+                                         sdb_tag(group->first_revision + i, op.kind), op.value);
     }
-    return STORM_OK;
+    return status;
 }
 
 /* Sync the log and keep the average that the re-join window goes by. */
@@ -248,15 +283,20 @@ static storm_status sync_log(struct sdb_lsm *db)
 static storm_status write_group(struct sdb_lsm *db, const struct group *group, bool *is_open)
 {
     *is_open = false;
-    storm_status status =
-        sdb_wal_append(db->wal, group->first_revision, db->group_ops, group->appended);
+    storm_status status = reserve_group(db, group);
+    if (status != STORM_OK)
+        return status;
+    status = sdb_wal_append(db->wal, group->first_revision, db->group_ops, group->appended);
     if (status != STORM_OK) {
+        sdb_memtable_unreserve(db->active.table, true);
         *is_open = sdb_wal_is_broken(db->wal);
         return status;
     }
     if (group->needs_sync)
         sdb_wal_start_writeback(db->wal);
     status = insert_group(db, group);
+    if (group->entries > 1) /* for one entry nothing is reserved beyond the next chunk */
+        sdb_memtable_unreserve(db->active.table, true);
     if (status == STORM_OK && group->needs_sync)
         status = sync_log(db);
     *is_open = status != STORM_OK;
