@@ -934,6 +934,80 @@ static void a_failed_append_gives_its_revisions_out_again(void **state)
     assert_int_equal(stats_of(store.db).revision, 2);
 }
 
+/* ---- Flushing ---- */
+
+struct flush_job {
+    pthread_t thread;
+    storm_db *db;
+    storm_status status;
+    struct storm_flush_result result;
+};
+
+static void *run_flush_job(void *arg)
+{
+    struct flush_job *job = arg;
+    job->status = storm_flush(job->db, &job->result);
+    return NULL;
+}
+
+/* Holds the flush thread up between installing its table and being done. */
+static pthread_mutex_t is_reporting = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic bool has_reported;
+
+static void report_flush(void *ctx, enum storm_log_level level, const char *line)
+{
+    (void)ctx;
+    (void)level;
+    if (strncmp(line, "event=flush ", 12) != 0)
+        return;
+    atomic_store(&has_reported, true);
+    pthread_mutex_lock(&is_reporting);
+    pthread_mutex_unlock(&is_reporting);
+}
+
+static void a_flush_counts_what_one_under_way_has_made_durable(void **state)
+{
+    struct sdb_lsm *db;
+    struct flush_job first = {0}, second = {0};
+    (void)state;
+    store_close(&store);
+    sdb_errors_fini(&store.errors);
+    sdb_errors_init(&store.errors, report_flush, NULL);
+    store_open(&store);
+    db = sdb_lsm(store.db);
+    first.db = second.db = store.db;
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(put_text(store.db, i == 0 ? "a" : i == 1 ? "b" : "c", "v"), STORM_OK);
+    size_t in_memory = sdb_memtable_bytes(db->active.table);
+    atomic_store(&has_reported, false);
+    pthread_mutex_lock(&is_reporting);
+    /* One flush is writing its table. */
+    gate_set(true, true);
+    assert_int_equal(pthread_create(&first.thread, NULL, run_flush_job, &first), 0);
+    gate_wait();
+    /* Another one begins, and waits for the turn while the table is installed. */
+    turn_take(db);
+    assert_int_equal(pthread_create(&second.thread, NULL, run_flush_job, &second), 0);
+    wait_queued(db, 1);
+    gate_set(false, false);
+    while (!atomic_load(&has_reported))
+        pause_us(100);
+    /* Nothing is left to do for it; the flush thread has not come to its end yet. */
+    turn_give(db);
+    join(second.thread);
+    pthread_mutex_unlock(&is_reporting);
+    join(first.thread);
+    assert_int_equal(first.status, STORM_OK);
+    assert_int_equal(second.status, STORM_OK);
+    assert_int_equal(first.result.entries, 3);
+    assert_int_equal(second.result.entries, 3);
+    assert_int_equal(second.result.bytes, in_memory);
+    /* A third one finds nothing. */
+    assert_int_equal(storm_flush(store.db, &first.result), STORM_OK);
+    assert_int_equal(first.result.entries, 0);
+    assert_int_equal(first.result.bytes, 0);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -955,6 +1029,7 @@ int main(void)
         TEST(a_write_by_interval_is_synced_by_itself_in_any_store),
         TEST(a_failed_sync_fails_all_of_its_group_and_shows_nothing),
         TEST(a_failed_append_gives_its_revisions_out_again),
+        TEST(a_flush_counts_what_one_under_way_has_made_durable),
     };
     const char *only = getenv("TEST_ONLY");
     if (only != NULL)

@@ -470,8 +470,13 @@ STORM_API STORM_MUST_CHECK storm_status storm_feed_notify(storm_feed *feed,
 
 /* ---- Maintenance ------------------------------------------------------------------------------ */
 
+/*
+ * What became durable in SSTables between the beginning and the end of the call: by a flush that it
+ * began, and by those that were running or that others began meanwhile. So what was in memory at the
+ * beginning is always counted, and calls that overlap may count the same.
+ */
 struct storm_flush_result {
-    uint64_t entries; /* written to the new SSTable; 0 = there was nothing to flush */
+    uint64_t entries; /* 0 = nothing was in memory, or nothing that was still worth keeping */
     uint64_t bytes;   /* of memtable that became free */
     uint64_t duration_us;
 };

@@ -138,9 +138,10 @@ struct sdb_lsm {
                                       that ended, closing */
     pthread_cond_t flushed_cond;   /* wakes storm_flush: a flush ended, well or not */
     uint64_t seals, seals_flushed; /* memtables sealed; of them flushed */
-    uint64_t flush_goal;           /* of seals: somebody waits for these */
-    uint64_t flush_failures;       /* attempts that failed */
-    storm_status flush_status;     /* of the last attempt */
+    uint64_t flush_entries, flush_freed_bytes; /* by those flushes */
+    uint64_t flush_goal;                       /* of seals: somebody waits for these */
+    uint64_t flush_failures;                   /* attempts that failed */
+    storm_status flush_status;                 /* of the last attempt */
 
     /* Compaction (compact.c). */
     pthread_cond_t compact_cond; /* wakes the compaction thread: compact_wanted, manual, closing */
@@ -153,7 +154,7 @@ struct sdb_lsm {
     /* Counters. */
     uint64_t writes, groups, user_bytes;
     uint64_t waits[STORM_WAIT_CAUSES], wait_us[STORM_WAIT_CAUSES], wait_longest_us;
-    uint64_t flushes, flush_last_ms, flush_last_us, flush_entries, flush_freed_bytes, table_bytes;
+    uint64_t flushes, flush_last_ms, flush_last_us, table_bytes;
     uint64_t compactions;
     _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */
 };

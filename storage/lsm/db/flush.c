@@ -36,7 +36,6 @@ struct flush_job {
     size_t snapshot_count;
     struct sdb_version *version; /* whose tables may hold what deletes hide */
     struct sdb_output output;
-    uint64_t freed_bytes;
 };
 
 /* What is to be flushed now. mu is held. */
@@ -48,7 +47,6 @@ static storm_status plan_job(struct sdb_lsm *db, struct flush_job *job)
         return status;
     for (size_t i = 0; i < job->count; i++)
         job->memtables[i] = sdb_memtable_ref(db->sealed[i].table);
-    job->freed_bytes = sdb_sealed_bytes(db);
     job->max_revision = db->sealed[job->count - 1].max_revision;
     job->version = sdb_version_ref(db->version);
     return STORM_OK;
@@ -139,8 +137,6 @@ static storm_status flush_once(struct sdb_lsm *db)
         db->flushes++;
         db->flush_last_ms = sdb_now_ms(db->os);
         db->flush_last_us = took_us;
-        db->flush_entries += job.output.entries;
-        db->flush_freed_bytes += job.freed_bytes;
         db->table_bytes += job.output.bytes;
         sdb_compact_wake(db);
     }

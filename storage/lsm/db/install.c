@@ -58,18 +58,24 @@ void sdb_install_fini(struct sdb_lsm *db)
 }
 
 /* Version, view, memtables. mu is held; `view` is used up. The version before is returned. */
-static struct sdb_version *replace(struct sdb_lsm *db, struct sdb_version *after,
-                                   struct sdb_view *view, uint64_t next_file, size_t flushed)
+static struct sdb_version *replace(struct sdb_lsm *db, const struct sdb_edit *edit,
+                                   struct sdb_version *after, struct sdb_view *view,
+                                   uint64_t next_file, size_t flushed)
 {
     struct sdb_version *before = db->version;
     if (db->next_file < next_file)
         db->next_file = next_file;
     db->version = after;
-    for (size_t i = 0; i < flushed; i++)
+    for (size_t i = 0; i < flushed; i++) {
+        db->flush_freed_bytes += sdb_memtable_bytes(db->sealed[i].table);
         sdb_memtable_unref(db->sealed[i].table);
+    }
     memmove(db->sealed, db->sealed + flushed, (db->sealed_count - flushed) * sizeof db->sealed[0]);
     db->sealed_count -= flushed;
     db->seals_flushed += flushed;
+    /* With the above, or who waits for it may not see what it came to. */
+    for (size_t i = 0; flushed != 0 && i < edit->added_count; i++)
+        db->flush_entries += edit->added[i]->entries;
     sdb_view_install(db, view);
     return before;
 }
@@ -97,7 +103,7 @@ storm_status sdb_install(struct sdb_lsm *db, struct sdb_edit *edit, size_t flush
         status = sdb_manifest_append(db->manifest, edit, after, &next_file);
     if (status == STORM_OK) {
         pthread_mutex_lock(&db->mu);
-        struct sdb_version *before = replace(db, after, view, next_file, flushed);
+        struct sdb_version *before = replace(db, edit, after, view, next_file, flushed);
         view = NULL;
         pthread_mutex_unlock(&db->mu);
         /* Our own references keep them until the caller lets go. */
