@@ -13,6 +13,7 @@
 #include "alloc_fail.h"
 #include "random.h"
 #include "test_dir.h"
+#include "turn.h"
 
 static struct store store;
 
@@ -85,44 +86,6 @@ static struct storm_stats stats_of(storm_db *db)
     struct storm_stats stats;
     assert_int_equal(storm_stats_read(db, &stats), STORM_OK);
     return stats;
-}
-
-static void pause_us(long us)
-{
-    struct timespec moment = {.tv_nsec = us * 1000};
-    nanosleep(&moment, NULL);
-}
-
-static void turn_take(struct sdb_lsm *db)
-{
-    pthread_mutex_lock(&db->mu);
-    while (db->turn_taken) {
-        pthread_mutex_unlock(&db->mu);
-        pause_us(100);
-        pthread_mutex_lock(&db->mu);
-    }
-    db->turn_taken = true;
-    pthread_mutex_unlock(&db->mu);
-}
-
-static void turn_give(struct sdb_lsm *db)
-{
-    pthread_mutex_lock(&db->mu);
-    db->turn_taken = false;
-    if (db->head != NULL)
-        pthread_cond_signal(db->head->wake != NULL ? db->head->wake : &db->commit_cond);
-    pthread_mutex_unlock(&db->mu);
-}
-
-static void wait_queued(struct sdb_lsm *db, size_t count)
-{
-    for (size_t queued = 0; queued != count;) {
-        pthread_mutex_lock(&db->mu);
-        queued = db->queued;
-        pthread_mutex_unlock(&db->mu);
-        if (queued != count)
-            pause_us(100);
-    }
 }
 
 /* ---- One write on a thread of its own ---- */
