@@ -4,7 +4,7 @@
  *   model [operations [seed]]
  *
  * The store lives on the simulated disk with memtables of 64 KiB, so that flushes, tables and
- * recoveries happen all the time. Operations: put, delete, batches with conditions and expiry, get,
+ * recoveries happen all the time. Operations: put, delete, touch, batches with conditions and expiry, get,
  * walks of iterators in both directions within bounds, snapshots (each keeps a copy of the array),
  * flush, clock steps, reopening after a clean close, after kill -9 and after a power loss that
  * drops everything unsynced (every write is synced, so nothing may be missing).
@@ -30,10 +30,11 @@ enum { KEYS = 1500, SNAPSHOTS = 4, BATCH_MAX = 24, VALUE_MAX = 9000 };
         }                                                                                          \
     } while (0)
 
-/* What the model knows of a key. The value follows from its revision. */
+/* What the model knows of a key. The value follows from the revision that put it there. */
 struct entry {
     bool exists;
     uint64_t revision;
+    uint64_t put_revision; /* the same, unless it was touched since */
     uint64_t expires_ms;
     uint32_t size;
 };
@@ -92,7 +93,7 @@ static void check_value(const struct entry *entry, size_t key, struct storm_slic
     CHECK(found_revision == entry->revision);
     CHECK(meta->expires_ms == entry->expires_ms);
     CHECK(bytes.size == entry->size);
-    fill_value(expected, entry->revision, key, entry->size);
+    fill_value(expected, entry->put_revision, key, entry->size);
     CHECK(bytes.size == 0 || memcmp(bytes.data, expected, bytes.size) == 0);
 }
 
@@ -154,26 +155,37 @@ static void write_batch(storm_batch *batch, size_t count)
     for (size_t i = 0; i < count; i++) {
         uint64_t listed[2];
         size_t key = keys[i] = below(KEYS);
-        uint64_t kind = below(10);
-        struct storm_op op = {.kind = kind < 6   ? STORM_PUT
-                                      : kind < 9 ? STORM_DELETE
-                                                 : STORM_CHECK,
+        uint64_t kind = below(12);
+        struct storm_op op = {.kind = kind < 6    ? STORM_PUT
+                                      : kind < 9  ? STORM_DELETE
+                                      : kind < 11 ? STORM_TOUCH
+                                                  : STORM_CHECK,
                               .key = key_of(key)};
         holds[i] = true;
         if (below(4) == 0)
             holds[i] = choose_condition(&op, &now[key], listed);
         else
             op.want_previous = below(2) == 0;
+        if (op.kind == STORM_TOUCH)
+            holds[i] = holds[i] && is_live(&now[key]);
         all_hold = all_hold && holds[i];
         after[i] = (struct entry){0};
         if (op.kind == STORM_PUT) {
-            after[i] = (struct entry){
-                .exists = true, .revision = revision + 1, .size = (uint32_t)value_size()};
+            after[i] = (struct entry){.exists = true,
+                                      .revision = revision + 1,
+                                      .put_revision = revision + 1,
+                                      .size = (uint32_t)value_size()};
             if (below(10) == 0)
                 after[i].expires_ms = clock_ms + below(2000);
             op.meta.expires_ms = after[i].expires_ms;
             fill_value(value, revision + 1, key, after[i].size);
             op.value = storm_bytes(value, after[i].size);
+        }
+        if (op.kind == STORM_TOUCH) {
+            after[i] = now[key];
+            after[i].revision = revision + 1;
+            after[i].expires_ms = below(2) == 0 ? 0 : clock_ms + below(2000);
+            op.meta.expires_ms = after[i].expires_ms;
         }
         has_writes = has_writes || op.kind != STORM_CHECK;
         if (op.kind == STORM_CHECK)

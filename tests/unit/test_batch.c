@@ -117,7 +117,7 @@ static void operations_out_of_range_are_refused_and_leave_no_trace(void **state)
     op.key.size = 0;
     assert_int_equal(storm_batch_add(batch, &op), STORM_INVALID);
     op = good;
-    op.kind = (enum storm_op_kind)(STORM_CHECK + 1);
+    op.kind = (enum storm_op_kind)(STORM_DELETE_RANGE + 1);
     assert_int_equal(storm_batch_add(batch, &op), STORM_INVALID);
     op = good;
     op.condition = (enum storm_condition)(STORM_IF_NONE_MATCH + 1);

@@ -205,8 +205,10 @@ enum storm_op_kind {
     STORM_DELETE, /* remove `key`; not an error when absent, unless conditioned */
     STORM_CHECK,  /* only the condition */
     /* Give `key` another expiry (meta.expires_ms, 0 = never; and meta.modified_ms unless 0) and a
-     * new revision, keeping the value and type it had before the batch. An absent key is a failed
-     * condition. */
+     * new revision, keeping the value and type it had before the batch, whatever else the batch does
+     * to the key; `value` and meta.type are not looked at. An absent or expired key is a failed
+     * condition; one that the operation has must hold as well. Values that are kept count in
+     * max_batch_bytes, but max_value_bytes is not asked again. */
     STORM_TOUCH,
     /* Remove all keys from `key` (empty = the first) up to, not including, `end` (empty = past the
      * last). Costs the same for any number of keys. Takes no condition. */

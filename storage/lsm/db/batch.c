@@ -14,6 +14,8 @@
 #define BATCH_MAX     ((size_t)1 << 30)
 #define KEY_MAX       65535
 #define REVISIONS_MAX 64
+/* The operations, and as much again of values that touches keep. */
+#define TOUCHED_MAX (2 * BATCH_MAX + ((size_t)1 << 20))
 
 storm_batch *storm_batch_create(void)
 {
@@ -21,6 +23,7 @@ storm_batch *storm_batch_create(void)
     if (batch == NULL)
         return NULL;
     sdb_buffer_init(&batch->ops, BATCH_MAX + SDB_VALUE_HEADER_MAX + KEY_MAX + 64);
+    sdb_buffer_init(&batch->touched, TOUCHED_MAX);
     sdb_buffer_init(&batch->check_keys, BATCH_MAX);
     sdb_buffer_init(&batch->check_revisions, BATCH_MAX);
     return batch;
@@ -31,6 +34,8 @@ void storm_batch_destroy(storm_batch *batch)
     if (batch == NULL)
         return;
     sdb_buffer_fini(&batch->ops);
+    sdb_buffer_fini(&batch->touched);
+    free(batch->touches);
     sdb_buffer_fini(&batch->check_keys);
     sdb_buffer_fini(&batch->check_revisions);
     free(batch->checks);
@@ -40,6 +45,9 @@ void storm_batch_destroy(storm_batch *batch)
 void storm_batch_clear(storm_batch *batch)
 {
     sdb_buffer_clear(&batch->ops);
+    sdb_buffer_clear(&batch->touched);
+    batch->touch_count = 0;
+    batch->is_touched = false;
     sdb_buffer_clear(&batch->check_keys);
     sdb_buffer_clear(&batch->check_revisions);
     batch->count = 0;
@@ -91,18 +99,50 @@ static storm_status add_check(storm_batch *batch, const struct storm_op *op)
     return STORM_OK;
 }
 
+/* Remember a touch, which has a check; it is encoded when its value is known. */
+static storm_status add_touch(storm_batch *batch, const struct storm_op *op)
+{
+    if (batch->touch_count == batch->touch_room) {
+        size_t room = batch->touch_room == 0 ? 4 : batch->touch_room * 2;
+        struct sdb_touch *touches = realloc(batch->touches, room * sizeof *touches);
+        if (touches == NULL)
+            return STORM_NO_MEMORY;
+        batch->touches = touches;
+        batch->touch_room = room;
+    }
+    batch->touches[batch->touch_count++] = (struct sdb_touch){
+        .check = batch->check_count - 1,
+        .ops_at = batch->ops.size,
+        .expires_ms = op->meta.expires_ms,
+        .modified_ms = op->meta.modified_ms,
+    };
+    batch->checks[batch->check_count - 1].touch = batch->touch_count;
+    return STORM_OK;
+}
+
+void sdb_batch_encode_put(struct sdb_buffer *ops, struct storm_slice key,
+                          const struct storm_meta *meta, struct storm_slice value)
+{
+    uint8_t header[SDB_VALUE_HEADER_MAX];
+    size_t header_size = sdb_value_write_header(header, meta);
+    sdb_buffer_add_u8(ops, SDB_KIND_PUT);
+    sdb_buffer_add_prefixed(ops, key);
+    sdb_buffer_add_varint(ops, header_size + value.size);
+    sdb_buffer_add(ops, header, header_size);
+    sdb_buffer_add(ops, value.data, value.size);
+}
+
 static storm_status encode(storm_batch *batch, const struct storm_op *op)
 {
     struct sdb_buffer *ops = &batch->ops;
     size_t start = ops->size;
-    sdb_buffer_add_u8(ops, op->kind == STORM_PUT ? SDB_KIND_PUT : SDB_KIND_DELETE);
-    sdb_buffer_add_prefixed(ops, op->key);
+    if (op->kind == STORM_TOUCH)
+        return add_touch(batch, op);
     if (op->kind == STORM_PUT) {
-        uint8_t header[SDB_VALUE_HEADER_MAX];
-        size_t header_size = sdb_value_write_header(header, &op->meta);
-        sdb_buffer_add_varint(ops, header_size + op->value.size);
-        sdb_buffer_add(ops, header, header_size);
-        sdb_buffer_add(ops, op->value.data, op->value.size);
+        sdb_batch_encode_put(ops, op->key, &op->meta, op->value);
+    } else {
+        sdb_buffer_add_u8(ops, SDB_KIND_DELETE);
+        sdb_buffer_add_prefixed(ops, op->key);
     }
     storm_status status = ops->status;
     if (status != STORM_OK) {
@@ -116,7 +156,7 @@ static storm_status encode(storm_batch *batch, const struct storm_op *op)
 storm_status storm_batch_add(storm_batch *batch, const struct storm_op *op)
 {
     if (op->key.size == 0 || op->meta.type.size > SDB_TYPE_MAX ||
-        op->revision_count > REVISIONS_MAX || op->kind > STORM_CHECK ||
+        op->revision_count > REVISIONS_MAX || op->kind > STORM_TOUCH ||
         op->condition > STORM_IF_NONE_MATCH)
         return STORM_INVALID;
     if (op->key.size > KEY_MAX || op->value.size > BATCH_MAX ||
@@ -124,7 +164,8 @@ storm_status storm_batch_add(storm_batch *batch, const struct storm_op *op)
         return STORM_TOO_LARGE;
 
     size_t checks = batch->check_count;
-    bool is_checked = op->condition != STORM_ALWAYS || op->want_previous || op->kind == STORM_CHECK;
+    bool is_checked = op->condition != STORM_ALWAYS || op->want_previous ||
+                      op->kind == STORM_CHECK || op->kind == STORM_TOUCH;
     if (is_checked) {
         storm_status status = add_check(batch, op);
         if (status != STORM_OK)
@@ -137,9 +178,10 @@ storm_status storm_batch_add(storm_batch *batch, const struct storm_op *op)
             return status;
         }
         batch->writes++;
-        if (op->value.size > batch->largest_value)
-            batch->largest_value = op->value.size;
-        batch->user_bytes += op->kind == STORM_PUT ? op->value.size : 0;
+        size_t value_size = op->kind == STORM_PUT ? op->value.size : 0;
+        if (value_size > batch->largest_value)
+            batch->largest_value = value_size;
+        batch->user_bytes += value_size;
     }
     batch->user_bytes += op->key.size;
     if (op->key.size > batch->largest_key)
@@ -180,6 +222,8 @@ bool sdb_check_holds(const storm_batch *batch, const struct sdb_check *check, bo
                      uint64_t revision)
 {
     bool is_listed = false;
+    if (check->touch != 0 && !exists)
+        return false;
     for (size_t i = 0; exists && i < check->revision_count; i++) {
         uint64_t listed;
         memcpy(&listed, batch->check_revisions.data + (check->revisions_at + i) * sizeof listed,

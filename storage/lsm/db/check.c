@@ -98,7 +98,7 @@ static bool overlay_grow(struct sdb_overlay *overlay)
 storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *batch,
                              uint64_t revision)
 {
-    struct sdb_cursor cursor = sdb_cursor(sdb_buffer_slice(&batch->ops));
+    struct sdb_cursor cursor = sdb_cursor(sdb_batch_ops(batch));
     struct sdb_batch_op op;
     /* Room for all before the first goes in: half of a batch would show later members of the group
      * what never happened. */
@@ -138,13 +138,20 @@ storm_status sdb_checks_read(struct sdb_lsm *db, storm_batch *batch)
         check->prior_exists = status == STORM_OK && sdb_tag_kind(found.tag) == SDB_KIND_PUT;
         check->prior_revision = check->prior_exists ? sdb_tag_revision(found.tag) : 0;
         check->prior_expires_ms = check->prior_exists ? sdb_value_expires_ms(found.value) : 0;
-        sdb_block_unref(found.block);
+        if (check->touch != 0)
+            sdb_touch_pin(batch, check, &found);
+        else
+            sdb_block_unref(found.block);
     }
-    return STORM_OK;
+    storm_status status = batch->touch_count == 0 ? STORM_OK : sdb_touches_read(db, batch);
+    if (status != STORM_OK)
+        sdb_checks_release(batch);
+    return status;
 }
 
 void sdb_checks_release(storm_batch *batch)
 {
+    sdb_touches_release(batch);
     sdb_view_release(batch->commit.read_view);
     batch->commit.read_view = NULL;
 }
@@ -175,11 +182,15 @@ static bool newest_in_memory(const struct sdb_view *view, struct storm_slice key
     return false;
 }
 
-static void set_state(struct sdb_check *check, uint64_t tag, struct storm_slice value)
+static void set_state(storm_batch *batch, struct sdb_check *check, uint64_t tag,
+                      struct storm_slice value)
 {
+    uint64_t before = check->prior_revision;
     check->prior_exists = sdb_tag_kind(tag) == SDB_KIND_PUT;
     check->prior_revision = check->prior_exists ? sdb_tag_revision(tag) : 0;
     check->prior_expires_ms = check->prior_exists ? sdb_value_expires_ms(value) : 0;
+    if (check->touch != 0 && check->prior_revision != before)
+        sdb_touch_change(batch, check, value);
 }
 
 storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_overlay *overlay,
@@ -202,10 +213,10 @@ storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_ove
             overlay->used == 0 ? NULL
                                : find_slot(overlay->slots, overlay->mask, overlay_hash(key), key);
         if (slot != NULL && slot->hash != 0)
-            set_state(check, slot->tag, slot->value);
+            set_state(batch, check, slot->tag, slot->value);
         else if (newest_in_memory(view, key, &tag, &value) &&
                  sdb_tag_revision(tag) > commit->read_revision)
-            set_state(check, tag, value);
+            set_state(batch, check, tag, value);
         bool is_expired = check->prior_expires_ms != 0 && check->prior_expires_ms <= now_ms;
         bool exists = check->prior_exists && !is_expired;
         check->result = (struct storm_op_result){

@@ -165,7 +165,7 @@ static void take_group(struct sdb_lsm *db, size_t most, struct group *group)
     *group = (struct group){.needs_sync = db->head->needs_sync};
     while (db->head != NULL && group->count < most) {
         struct sdb_commit *commit = db->head;
-        size_t size = commit->batch == NULL ? 0 : commit->batch->ops.size;
+        size_t size = commit->batch == NULL ? 0 : sdb_batch_ops(commit->batch).size;
         if (group->count != 0) {
             /* A seal stands alone; an unsynced group does not take in those who wait for the disk. */
             bool is_other_kind =
@@ -201,6 +201,8 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
     for (size_t i = 0; i < group->count; i++) {
         struct sdb_commit *commit = db->group[i];
         commit->status = sdb_checks_decide(group->view, db->overlay, commit->batch, now_ms);
+        if (commit->status == STORM_OK && commit->batch->touch_count != 0)
+            commit->status = sdb_touches_decide(commit->batch, group->user_bytes);
         if (commit->status == STORM_OK && commit->batch->writes != 0) {
             uint64_t revision = group->first_revision + group->appended;
             if (needs_overlay)
@@ -211,9 +213,10 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
         if (commit->status != STORM_OK)
             continue;
         if (commit->batch->writes != 0) {
-            db->group_ops[group->appended++] = sdb_buffer_slice(&commit->batch->ops);
+            struct storm_slice ops = sdb_batch_ops(commit->batch);
+            db->group_ops[group->appended++] = ops;
             group->entries += commit->batch->writes;
-            group->user_bytes += commit->batch->ops.size;
+            group->user_bytes += ops.size;
             group->needs_sync = group->needs_sync || commit->needs_sync;
             group->needs_interval = group->needs_interval || commit->needs_interval;
         }
@@ -580,7 +583,7 @@ storm_status sdb_lsm_write_async(storm_db *base, storm_batch *batch,
     }
     enqueue(db, commit);
     bool is_alone = db->head == commit && is_turn_free(db);
-    if (is_alone && !commit->needs_sync && sdb_wal_fits(db->wal, batch->ops.size)) {
+    if (is_alone && !commit->needs_sync && sdb_wal_fits(db->wal, sdb_batch_ops(batch).size)) {
         struct sdb_commit *calls = lead(db, 1);
         pthread_mutex_unlock(&db->mu);
         if (calls == NULL)

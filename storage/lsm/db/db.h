@@ -230,6 +230,24 @@ void sdb_overlay_clear(struct sdb_overlay *overlay);
 storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *batch,
                              uint64_t revision);
 
+/* ---- touch.c: touches (called by the above, but for the last one) ---- */
+
+struct sdb_found;
+/* Keep what was found for a touch's check; takes over the reference to the block. */
+void sdb_touch_pin(storm_batch *batch, const struct sdb_check *check,
+                   const struct sdb_found *found);
+/* Encode the puts from what was found. STORM_TOO_LARGE: the batch is, with the values it keeps. */
+storm_status sdb_touches_read(struct sdb_lsm *db, storm_batch *batch);
+void sdb_touches_release(storm_batch *batch);
+/* At the turn: the check has met a newer value, borrowed from the view or the overlay. */
+void sdb_touch_change(storm_batch *batch, const struct sdb_check *check, struct storm_slice value);
+/*
+ * At the turn, once all conditions hold: see to it that sdb_batch_ops() is up to date. `before` are
+ * the bytes of operations of the group's earlier members. When it would be too much to copy after
+ * them must_retry is set, as for checks. STORM_NO_MEMORY, STORM_TOO_LARGE.
+ */
+storm_status sdb_touches_decide(storm_batch *batch, size_t before);
+
 /* ---- read.c ---- */
 
 /* A version found by a lookup, pinned by one of the two. */
