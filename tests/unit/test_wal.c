@@ -469,6 +469,48 @@ static void release_and_stats_work_beside_the_writer(void **state)
     wal_fixture_destroy(f);
 }
 
+static void *sync_often(void *arg)
+{
+    struct helper *helper = arg;
+
+    while (!atomic_load(&helper->is_done)) {
+        if (sdb_wal_sync(helper->f->wal) != STORM_OK)
+            return helper;
+    }
+    return NULL;
+}
+
+static void syncs_work_beside_the_writer(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(SEGMENT, 18);
+    struct helper helper = {.f = f};
+    pthread_t threads[2];
+    void *result;
+
+    (void)state;
+    wal_fixture_reopen(f);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, sync_often, &helper), 0);
+    while (f->segment < 60) {
+        assert_int_equal(wal_fixture_append(f, 1, 6000), STORM_OK);
+        if (f->appended % 50 == 0)
+            assert_int_equal(wal_fixture_sync(f), STORM_OK);
+    }
+    atomic_store(&helper.is_done, true);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pthread_join(threads[i], &result), 0);
+        assert_null(result);
+    }
+    /* No sync was told of the last appends; one more covers them. */
+    assert_int_equal(wal_fixture_append(f, 1, 100), STORM_OK);
+    assert_int_equal(sdb_wal_sync(f->wal), STORM_OK);
+    wal_fixture_close(f);
+    sim_reboot(f->disk, SIM_LOSE_ALL);
+    wal_fixture_reopen(f);
+    assert_int_equal(f->replayed, f->appended);
+    wal_fixture_destroy(f);
+}
+
 static uint64_t next_of(void *ctx)
 {
     return ++*(uint64_t *)ctx;
@@ -549,6 +591,7 @@ int main(void)
         cmocka_unit_test(a_sync_with_nothing_new_costs_nothing),
         cmocka_unit_test(what_was_replayed_is_synced_before_open_is_back),
         cmocka_unit_test(release_and_stats_work_beside_the_writer),
+        cmocka_unit_test(syncs_work_beside_the_writer),
         cmocka_unit_test(it_works_on_the_real_file_system_too),
     };
 

@@ -98,7 +98,11 @@ bool sdb_wal_fits(const struct sdb_wal *wal, size_t size);
 /* Hint: begin writing out what was appended, before work that overlaps with the disk's. */
 void sdb_wal_start_writeback(struct sdb_wal *wal);
 
-/* Make everything appended so far durable. A failure breaks the wal for good. */
+/*
+ * Make durable what was appended before the call. A failure breaks the wal for good. Any thread, beside
+ * the writer, which may go on appending; one that needs a sync itself waits for this one to end, and so
+ * does the end of a segment.
+ */
 storm_status sdb_wal_sync(struct sdb_wal *wal);
 
 /* True after a failed sync or an append that could not be undone: only closing is left. Any thread. */

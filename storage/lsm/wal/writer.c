@@ -12,13 +12,18 @@
  *     successor's header may be on the disk, which names `end`, nothing is appended (is_sealed).
  *   - Appends that fail leave `end` where it was. Most have written a part, which does not verify;
  *     what verifies is taken back (undo). When that can not be done the log is broken.
+ *   - One sync at a time. The kernel tells of a failure to write back once for each open file: of two
+ *     syncs side by side only one might hear of it, and the other one would vouch for lost records.
  *   - A failed sync breaks the log for good: the kernel may have dropped the pages and call the next
  *     one a success. After it no file is removed either, they are the evidence for the next open.
  *
  * Cost: an append of a few batches is one pwritev and no allocation; lengths and header are built on
  * the stack, batches go out from where they lie. Checksums cost about 0.1 ns a byte.
  *
- * Threads and locks: one thread at a time appends and syncs; it owns what has no mark below. `mu`
+ * Threads and locks: one thread at a time appends; it owns what has no mark below. Any thread may sync
+ * beside it: it waits for a sync under way, then covers what had been appended when its own began.
+ * A segment is left with `durable` at `end`, so no sync of it can be under way or begin any more when
+ * its file is closed. `sync_mu` is never held across a sync. `mu`
  * guards the lists of segments and spares, which sdb_wal_release() and sdb_wal_stats() share with a
  * roll; it is a leaf in the lock order and no file is touched under it. The counters are atomic, in
  * relaxed order: each is a number for itself. `is_broken` too: whoever needs to know at once is told
@@ -50,10 +55,9 @@ struct sdb_wal {
     uint64_t (*next_number)(void *ctx); /* const */
     void *number_ctx;                   /* const */
 
-    struct sdb_file *file; /* the current segment */
+    struct sdb_file *file; /* the current segment; changed under sync_mu */
     uint64_t size;         /* of it */
     uint64_t end;
-    uint64_t durable;
     uint64_t written_back; /* sdb_wal_start_writeback() has covered it up to here */
     uint64_t last_revision;
     uint32_t seed;
@@ -62,6 +66,14 @@ struct sdb_wal {
     uint8_t *lengths; /* header and lengths of large groups */
     struct iovec *parts;
     size_t group_room; /* batches that both have room for */
+
+    pthread_mutex_t sync_mu;
+    pthread_cond_t sync_ended;  /* wakes those who wait for is_syncing to become false */
+    bool is_syncing;            /* sync_mu */
+    _Atomic uint64_t synced_to; /* `durable`: stored by whoever synced, under sync_mu */
+    _Atomic uint64_t
+        shared_end; /* `end` for other threads: stored with release by the writer, loaded
+                                    with acquire by sync_file() */
 
     _Atomic uint64_t number; /* of the current segment */
     _Atomic bool is_broken;
@@ -108,26 +120,61 @@ static void break_wal(struct sdb_wal *wal, const char *why)
 
 /* ---- Sync ------------------------------------------------------------------------------------- */
 
-storm_status sdb_wal_sync(struct sdb_wal *wal)
+/* `end` has moved. */
+static void share_end(struct sdb_wal *wal)
 {
-    uint64_t begun;
+    atomic_store_explicit(&wal->shared_end, wal->end, memory_order_release);
+}
+
+/* The place for a sync; false when there is nothing to sync, or when the log is broken. */
+static bool begin_sync(struct sdb_wal *wal, bool is_forced, struct sdb_file **file, uint64_t *end)
+{
+    pthread_mutex_lock(&wal->sync_mu);
+    while (wal->is_syncing)
+        pthread_cond_wait(&wal->sync_ended, &wal->sync_mu);
+    *file = wal->file;
+    *end = atomic_load_explicit(&wal->shared_end, memory_order_acquire);
+    wal->is_syncing = !sdb_wal_is_broken(wal) && (is_forced || counted(&wal->synced_to) != *end);
+    bool has_begun = wal->is_syncing;
+    pthread_mutex_unlock(&wal->sync_mu);
+    return has_begun;
+}
+
+static void end_sync(struct sdb_wal *wal, uint64_t durable)
+{
+    pthread_mutex_lock(&wal->sync_mu);
+    atomic_store_explicit(&wal->synced_to, durable, memory_order_relaxed);
+    wal->is_syncing = false;
+    pthread_cond_broadcast(&wal->sync_ended);
+    pthread_mutex_unlock(&wal->sync_mu);
+}
+
+/* Sync the current segment; forced = even if nothing was appended since the last time. */
+static storm_status sync_file(struct sdb_wal *wal, bool is_forced)
+{
+    struct sdb_file *file;
+    uint64_t end, begun;
     storm_status status;
 
-    if (sdb_wal_is_broken(wal))
-        return STORM_IO;
-    if (wal->durable == wal->end)
-        return STORM_OK;
+    if (!begin_sync(wal, is_forced, &file, &end))
+        return sdb_wal_is_broken(wal) ? STORM_IO : STORM_OK;
     begun = sdb_now_ns(wal->os);
-    status = sdb_sync(wal->file);
+    status = sdb_sync(file);
     if (status != STORM_OK) {
-        break_wal(wal, "a sync failed");
+        break_wal(wal, "a sync failed"); /* before the next one may begin */
+        end_sync(wal, counted(&wal->synced_to));
         return status;
     }
-    wal->durable = wal->end;
     count(&wal->syncs, 1);
     atomic_store_explicit(&wal->last_sync_us, (sdb_now_ns(wal->os) - begun) / 1000,
                           memory_order_relaxed);
+    end_sync(wal, end);
     return STORM_OK;
+}
+
+storm_status sdb_wal_sync(struct sdb_wal *wal)
+{
+    return sync_file(wal, false);
 }
 
 void sdb_wal_start_writeback(struct sdb_wal *wal)
@@ -167,11 +214,16 @@ static storm_status reserve_live(struct sdb_wal *wal)
 static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
                           const struct sdb_wal_live *segment)
 {
-    sdb_close(wal->file);
+    struct sdb_file *left = wal->file;
+
+    pthread_mutex_lock(&wal->sync_mu);
     wal->file = file;
-    wal->size = segment->size;
     wal->end = SDB_WAL_HEADER + segment->records;
-    wal->durable = wal->end;
+    share_end(wal);
+    atomic_store_explicit(&wal->synced_to, wal->end, memory_order_relaxed);
+    pthread_mutex_unlock(&wal->sync_mu);
+    sdb_close(left);
+    wal->size = segment->size;
     wal->written_back = wal->end;
     wal->is_sealed = false;
     wal->seed = sdb_wal_record_seed(wal->store_id, segment->number);
@@ -302,7 +354,7 @@ static storm_status write_group(struct sdb_wal *wal, struct group *group)
     uint32_t crc;
 
     group->record.epoch = wal->epoch;
-    group->record.durable = wal->durable;
+    group->record.durable = counted(&wal->synced_to);
     sdb_wal_record_encode(group->lengths, &group->record, wal->seed, wal->end);
     crc = group->record.header_crc;
     for (size_t i = 0; i < group->count; i++, at += SDB_WAL_LENGTH) {
@@ -363,10 +415,8 @@ static void undo(struct sdb_wal *wal, const struct sdb_wal_record *record)
         return;
     if (sdb_pwrite(wal->file, wal->end, zeroes, sizeof(zeroes)) != STORM_OK)
         break_wal(wal, "a failed write could not be taken back");
-    else if (sdb_sync(wal->file) != STORM_OK)
-        break_wal(wal, "a sync failed");
     else
-        wal->durable = wal->end;
+        (void)sync_file(wal, true);
 }
 
 bool sdb_wal_fits(const struct sdb_wal *wal, size_t size)
@@ -410,6 +460,7 @@ storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
         return status;
     }
     wal->end += size;
+    share_end(wal);
     wal->last_revision = first_revision + batch_count - 1;
     count(&wal->bytes, size);
     count(&wal->appended, size);
@@ -521,7 +572,9 @@ storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
     storm_status status;
 
     *wal = NULL;
-    if (made == NULL || pthread_mutex_init(&made->mu, NULL) != 0) {
+    if (made == NULL || pthread_mutex_init(&made->mu, NULL) != 0 ||
+        pthread_mutex_init(&made->sync_mu, NULL) != 0 ||
+        pthread_cond_init(&made->sync_ended, NULL) != 0) {
         free(made);
         return sdb_fail(options->os->errors, STORM_NO_MEMORY, "log: no memory for the writer");
     }
@@ -562,6 +615,7 @@ storm_status sdb_wal_finish(struct sdb_wal *wal)
         return sdb_wal_is_broken(wal) ? STORM_IO : STORM_OK;
     }
     wal->end += sizeof(mark);
+    share_end(wal);
     return sdb_wal_sync(wal);
 }
 
@@ -570,6 +624,8 @@ void sdb_wal_close(struct sdb_wal *wal)
     if (wal == NULL)
         return;
     sdb_close(wal->file);
+    pthread_mutex_destroy(&wal->sync_mu);
+    pthread_cond_destroy(&wal->sync_ended);
     pthread_mutex_destroy(&wal->mu);
     free(wal->live);
     free(wal->lengths);
