@@ -772,26 +772,6 @@ static void a_budget_of_one_memtable_does_not_stay_used_up(void **state)
     assert_true(stats_of(store.db).flushes >= 4);
 }
 
-static void nobody_is_forgotten_when_the_store_breaks_before_a_due_sync(void **state)
-{
-    struct sdb_lsm *db = sdb_lsm(store.db);
-    struct write_job job = {0};
-    (void)state;
-    turn_take(db);
-    start(&job, store.db, "k", "v");
-    wait_queued(db, 1);
-    /* A leader ends as the interval is over, the commit thread is to go first; then a flush fails. */
-    pthread_mutex_lock(&db->mu);
-    db->turn_taken = false;
-    db->sync_goes_first = true;
-    sdb_lsm_break(db);
-    pthread_mutex_unlock(&db->mu);
-    join(job.thread);
-    assert_int_equal(job.status, STORM_READ_ONLY);
-    assert_int_equal(storm_close(store.db), STORM_COMMIT_UNKNOWN);
-    store.db = NULL;
-}
-
 static void a_write_by_interval_is_synced_by_itself_in_any_store(void **state)
 {
     struct test_dir dir;
@@ -944,7 +924,6 @@ int main(void)
         TEST(the_same_on_the_real_file_system),
         TEST(closing_waits_for_asynchronous_writes),
         TEST(a_budget_of_one_memtable_does_not_stay_used_up),
-        TEST(nobody_is_forgotten_when_the_store_breaks_before_a_due_sync),
         TEST(a_write_by_interval_is_synced_by_itself_in_any_store),
         TEST(a_failed_sync_fails_all_of_its_group_and_shows_nothing),
         TEST(a_failed_append_gives_its_revisions_out_again),

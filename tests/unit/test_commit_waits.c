@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "test_dir.h"
+#include "turn.h"
 
 enum { HANG_SECONDS = 60 };
 
@@ -110,37 +111,44 @@ static void a_budget_of_one_memtable_makes_nobody_busy_for_ever(void **state)
     store_fini(&store);
 }
 
+static void *check_one(void *arg)
+{
+    struct writer *writer = arg;
+    storm_batch *batch = storm_batch_create();
+    struct storm_op op = {.kind = STORM_CHECK, .key = storm_text("key")};
+    assert_int_equal(storm_batch_add(batch, &op), STORM_OK);
+    writer->status = storm_write(writer->db, batch, NULL, NULL);
+    storm_batch_destroy(batch);
+    return NULL;
+}
+
 static void who_waits_for_memory_is_woken_when_the_turn_is_passed_on(void **state)
 {
     (void)state;
     struct store store;
-    struct writer writer;
+    struct writer writer, checker;
     store_init(&store, 3);
     store.options.write_buffer_bytes = 8 << 20;
     store.options.memtable_bytes = 8 << 20;
     store_open(&store);
     for (unsigned i = 0; i < 60; i++)
         assert_int_equal(put_async(store.db, i, 50000), STORM_OK);
-    store_close(&store);
-    store.options.write_buffer_bytes = 1 << 20;
-    store.options.memtable_bytes = 2 << 20;
-    store.options.sync = STORM_SYNC_INTERVAL;
-    store.options.sync_interval_ms = 1;
-    store_open(&store);
     struct sdb_lsm *db = sdb_lsm(store.db);
-    /* The commit thread is about to sync by interval, and goes first; a writer finds no room. */
+    /* Somebody leads, and the last in the queue adds nothing to the memtable, ... */
+    turn_take(db);
+    checker = (struct writer){.db = store.db, .status = STORM_PENDING};
+    assert_int_equal(pthread_create(&checker.thread, NULL, check_one, &checker), 0);
+    wait_queued(db, 1);
+    /* ... which is over its budget; a writer that finds no room cannot seal it meanwhile. */
     pthread_mutex_lock(&db->mu);
-    db->turn_taken = true;
+    db->options.write_buffer_bytes = 1 << 20;
     pthread_mutex_unlock(&db->mu);
     start_writer(&writer, store.db);
     sleep_ms(50);
-    pthread_mutex_lock(&db->mu);
-    db->turn_taken = false;
-    db->unsynced_since_ns = 1;
-    db->sync_goes_first = true;
-    pthread_cond_signal(&db->commit_cond);
-    pthread_mutex_unlock(&db->mu);
+    turn_give(db);
+    pthread_join(checker.thread, NULL);
     pthread_join(writer.thread, NULL);
+    assert_int_equal(checker.status, STORM_OK);
     assert_int_equal(writer.status, STORM_OK);
     store_fini(&store);
 }
@@ -190,24 +198,19 @@ static void the_last_writes_before_a_silence_are_synced_by_interval(void **state
     test_dir_fini(&dir);
 }
 
-static void an_interval_that_begins_during_a_turn_is_kept(void **state)
+static void a_turn_that_lasts_holds_no_sync_up(void **state)
 {
     (void)state;
     struct test_dir dir;
     storm_db *base = open_with_interval(&dir, STORM_SYNC_INTERVAL);
     struct sdb_lsm *db = sdb_lsm(base);
-    /* As publish does, before the same leader seals a full memtable, which lets go of mu. */
+    turn_take(db);
     pthread_mutex_lock(&db->mu);
-    db->turn_taken = true;
     db->unsynced_since_ns = sdb_now_ns(db->os);
-    pthread_cond_signal(&db->commit_cond);
-    pthread_mutex_unlock(&db->mu);
-    sleep_ms(2);
-    pthread_mutex_lock(&db->mu);
-    db->turn_taken = false; /* before the sync is due, so that nobody is woken */
-    db->unsynced_since_ns = sdb_now_ns(db->os);
+    pthread_cond_signal(&db->sync_cond);
     pthread_mutex_unlock(&db->mu);
     assert_true(is_synced_in_silence(base));
+    turn_give(db);
     assert_int_equal(storm_close(base), STORM_OK);
     test_dir_fini(&dir);
 }
@@ -232,37 +235,6 @@ static void one_write_may_ask_for_the_interval(void **state)
     storm_batch_destroy(batch);
     assert_int_equal(storm_close(db), STORM_OK);
     test_dir_fini(&dir);
-}
-
-static void a_store_that_breaks_before_a_due_sync_leaves_nobody_waiting(void **state)
-{
-    (void)state;
-    struct store store;
-    struct writer writer;
-    store_init(&store, 7);
-    store.options.sync = STORM_SYNC_INTERVAL;
-    store_open(&store);
-    struct sdb_lsm *db = sdb_lsm(store.db);
-    pthread_mutex_lock(&db->mu);
-    db->turn_taken = true;
-    pthread_mutex_unlock(&db->mu);
-    start_writer(&writer, store.db);
-    for (bool is_queued = false; !is_queued; sleep_ms(1)) {
-        pthread_mutex_lock(&db->mu);
-        is_queued = db->head != NULL;
-        pthread_mutex_unlock(&db->mu);
-    }
-    /* The turn is passed to the sync that is due; before it begins a flush breaks the store. */
-    pthread_mutex_lock(&db->mu);
-    db->turn_taken = false;
-    db->unsynced_since_ns = 1;
-    db->sync_goes_first = true;
-    pthread_cond_signal(&db->commit_cond);
-    sdb_lsm_break(db);
-    pthread_mutex_unlock(&db->mu);
-    pthread_join(writer.thread, NULL);
-    assert_int_equal(writer.status, STORM_READ_ONLY);
-    store_fini(&store);
 }
 
 /* ---- Sealing ---- */
@@ -294,9 +266,8 @@ int main(void)
         cmocka_unit_test(a_budget_of_one_memtable_makes_nobody_busy_for_ever),
         cmocka_unit_test(who_waits_for_memory_is_woken_when_the_turn_is_passed_on),
         cmocka_unit_test(the_last_writes_before_a_silence_are_synced_by_interval),
-        cmocka_unit_test(an_interval_that_begins_during_a_turn_is_kept),
+        cmocka_unit_test(a_turn_that_lasts_holds_no_sync_up),
         cmocka_unit_test(one_write_may_ask_for_the_interval),
-        cmocka_unit_test(a_store_that_breaks_before_a_due_sync_leaves_nobody_waiting),
         cmocka_unit_test(a_flush_of_a_broken_store_without_room_says_so),
     };
     alarm(HANG_SECONDS);

@@ -55,22 +55,10 @@ static void enqueue(struct sdb_lsm *db, struct sdb_commit *commit)
         pthread_cond_signal(&db->window_cond);
 }
 
-/* Whether the log has been unsynced for the whole interval. Then the commit thread goes first. */
-static bool is_sync_due(const struct sdb_lsm *db)
-{
-    return db->unsynced_since_ns != 0 &&
-           !atomic_load_explicit(&db->is_broken, memory_order_relaxed) &&
-           sdb_now_ns(db->os) - db->unsynced_since_ns >=
-               (uint64_t)db->options.sync_interval_ms * 1000000;
-}
-
 /* Let whoever is at the front lead. The turn is free. */
 static void wake_front(struct sdb_lsm *db)
 {
-    if (is_sync_due(db)) {
-        db->sync_goes_first = true;
-        pthread_cond_signal(&db->commit_cond);
-    } else if (db->head != NULL) {
+    if (db->head != NULL) {
         pthread_cond_t *cond = db->head->wake;
         pthread_cond_signal(cond != NULL ? cond : &db->commit_cond);
     } else if (db->sealed_count == 0) {
@@ -114,12 +102,6 @@ static storm_status seal(struct sdb_lsm *db)
     sdb_view_install(db, view);
     pthread_cond_signal(&db->flush_cond);
     return STORM_OK;
-}
-
-/* Nobody leads, and an interval's sync is not waiting to go first. */
-static bool is_turn_free(const struct sdb_lsm *db)
-{
-    return !db->turn_taken && !db->sync_goes_first;
 }
 
 static bool is_full(const struct sdb_lsm *db)
@@ -346,7 +328,7 @@ static void publish(struct sdb_lsm *db, const struct group *group)
         db->unsynced_since_ns = 0;
     } else if (db->unsynced_since_ns == 0 && group->needs_interval) {
         db->unsynced_since_ns = sdb_now_ns(db->os);
-        pthread_cond_signal(&db->commit_cond);
+        pthread_cond_signal(&db->sync_cond);
     }
 }
 
@@ -470,7 +452,7 @@ static storm_status admit(struct sdb_lsm *db, bool may_wait)
             /* Nothing to flush, yet no room: one memtable alone is over the budget. Seal it, also
              * for a writer that does not wait: no other may ever come. */
             bool is_over = memory_used(db) >= db->options.write_buffer_bytes;
-            if (is_over && db->sealed_count == 0 && is_turn_free(db) && db->head == NULL) {
+            if (is_over && db->sealed_count == 0 && !db->turn_taken && db->head == NULL) {
                 db->turn_taken = true;
                 status = seal(db);
                 db->turn_taken = false;
@@ -517,7 +499,7 @@ static void wait_in_queue(struct sdb_lsm *db, struct sdb_commit *commit)
 {
     enqueue(db, commit);
     while (commit->state != SDB_COMMIT_DONE) {
-        if (db->head == commit && is_turn_free(db)) {
+        if (db->head == commit && !db->turn_taken) {
             struct sdb_commit *calls = lead(db, SDB_GROUP_MAX);
             pthread_mutex_unlock(&db->mu);
             call_back(calls);
@@ -582,7 +564,7 @@ storm_status sdb_lsm_write_async(storm_db *base, storm_batch *batch,
         return status;
     }
     enqueue(db, commit);
-    bool is_alone = db->head == commit && is_turn_free(db);
+    bool is_alone = db->head == commit && !db->turn_taken;
     if (is_alone && !commit->needs_sync && sdb_wal_fits(db->wal, sdb_batch_ops(batch).size)) {
         struct sdb_commit *calls = lead(db, 1);
         pthread_mutex_unlock(&db->mu);
@@ -612,21 +594,6 @@ storm_status sdb_commit_seal(struct sdb_lsm *db)
 
 /* ---- The commit thread ---- */
 
-/* Sync what has been unsynced for the interval. mu is held, the turn is free. */
-static void sync_by_interval(struct sdb_lsm *db)
-{
-    db->turn_taken = true;
-    db->sync_goes_first = false;
-    db->unsynced_since_ns = 0;
-    pthread_mutex_unlock(&db->mu);
-    storm_status status = sync_log(db);
-    pthread_mutex_lock(&db->mu);
-    if (status != STORM_OK)
-        sdb_lsm_break(db);
-    db->turn_taken = false;
-    wake_front(db);
-}
-
 /* Read the checks of one member again and queue it again, or tell it that this failed. mu is held. */
 static void retry_one(struct sdb_lsm *db)
 {
@@ -644,21 +611,6 @@ static void retry_one(struct sdb_lsm *db)
         enqueue(db, commit);
 }
 
-/*
- * Wait for work; in interval mode not past the moment when the log is due, whoever has the turn now:
- * nobody wakes this thread when the last turn before a silence ends early. mu is held.
- */
-static void wait_for_work(struct sdb_lsm *db)
-{
-    uint64_t now = sdb_now_ns(db->os);
-    uint64_t due = db->unsynced_since_ns + (uint64_t)db->options.sync_interval_ms * 1000000;
-    /* Due, and the turn is taken: its holder hands it on to this thread. */
-    if (db->unsynced_since_ns == 0 || now >= due)
-        pthread_cond_wait(&db->commit_cond, &db->mu);
-    else
-        (void)sdb_cond_wait_ns(&db->commit_cond, &db->mu, due - now);
-}
-
 void *sdb_commit_thread(void *arg)
 {
     struct sdb_lsm *db = arg;
@@ -666,21 +618,15 @@ void *sdb_commit_thread(void *arg)
     for (;;) {
         if (db->retry != NULL) {
             retry_one(db);
-        } else if (!db->turn_taken && is_sync_due(db)) {
-            sync_by_interval(db);
-        } else if (db->head != NULL && db->head->wake == NULL && is_turn_free(db)) {
+        } else if (db->head != NULL && db->head->wake == NULL && !db->turn_taken) {
             struct sdb_commit *calls = lead(db, SDB_GROUP_MAX);
             pthread_mutex_unlock(&db->mu);
             call_back(calls);
             pthread_mutex_lock(&db->mu);
         } else if (db->is_closing && db->head == NULL && !db->turn_taken) {
             break;
-        } else if (db->sync_goes_first && !is_sync_due(db)) {
-            /* The store broke meanwhile: there will be no sync, and the front is still asleep. */
-            db->sync_goes_first = false;
-            wake_front(db);
         } else {
-            wait_for_work(db);
+            pthread_cond_wait(&db->commit_cond, &db->mu);
         }
     }
     pthread_mutex_unlock(&db->mu);

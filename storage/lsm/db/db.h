@@ -83,9 +83,9 @@ struct sdb_lsm {
     struct storm_options options;
     struct sdb_cache *cache;
     struct sdb_file *lock;
-    struct sdb_wal *wal; /* its writer: write turn; its statistics: anyone */
-    pthread_t commit_thread, flush_thread, compact_thread;
-    bool has_commit_thread, has_flush_thread, has_compact_thread;
+    struct sdb_wal *wal; /* its writer: write turn; syncing it, its statistics: anyone */
+    pthread_t commit_thread, flush_thread, compact_thread, sync_thread;
+    bool has_commit_thread, has_flush_thread, has_compact_thread, has_sync_thread;
     struct sdb_tuning tuning;
 
     _Atomic uint64_t visible; /* newest revision that readers may see; stored with release by
@@ -125,7 +125,7 @@ struct sdb_lsm {
     size_t last_group;        /* members of the last group that synced */
     uint64_t sync_ns;         /* moving average of fdatasync */
     uint64_t unsynced_since_ns; /* 0 = the log has nothing unsynced (interval mode) */
-    bool sync_goes_first;       /* an interval's sync is due: nobody leads before it */
+    pthread_cond_t sync_cond;   /* wakes the sync thread: unsynced_since_ns is set, closing */
 
     /* Write turn. */
     uint64_t last_revision; /* newest assigned */
@@ -207,10 +207,15 @@ storm_status sdb_lsm_write_async(storm_db *db, storm_batch *batch,
                                  void *ctx, uint64_t *revision);
 /* Queue up to have the active memtable sealed, and wait until it is (at once when it is empty). */
 storm_status sdb_commit_seal(struct sdb_lsm *db);
-/* The thread that leads groups which begin with an asynchronous write, and syncs by interval. */
+/* The thread that leads groups which begin with an asynchronous write. */
 void *sdb_commit_thread(void *db);
 /* No more commits: the reason is recorded already. mu is held. */
 void sdb_lsm_break(struct sdb_lsm *db);
+
+/* ---- sync.c ---- */
+
+/* The thread that syncs the log by interval. */
+void *sdb_sync_thread(void *db);
 
 /* ---- check.c: conditions ---- */
 

@@ -289,6 +289,9 @@ static storm_status start_threads(struct sdb_lsm *db)
         sdb_thread_start(db->os, "storm-commit", sdb_commit_thread, db, &db->commit_thread);
     db->has_commit_thread = status == STORM_OK;
     if (status == STORM_OK)
+        status = sdb_thread_start(db->os, "storm-sync", sdb_sync_thread, db, &db->sync_thread);
+    db->has_sync_thread = status == STORM_OK;
+    if (status == STORM_OK)
         status = sdb_thread_start(db->os, "storm-flush", sdb_flush_thread, db, &db->flush_thread);
     db->has_flush_thread = status == STORM_OK;
     if (status == STORM_OK)
@@ -319,6 +322,7 @@ static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
     pthread_mutex_init(&db->manifest_mu, NULL);
     pthread_mutex_init(&db->garbage.mu, NULL);
     sdb_cond_init(&db->commit_cond);
+    sdb_cond_init(&db->sync_cond);
     sdb_cond_init(&db->window_cond);
     sdb_cond_init(&db->room_cond);
     sdb_cond_init(&db->flush_cond);
@@ -348,6 +352,7 @@ static void destroy_db(struct sdb_lsm *db)
     pthread_mutex_destroy(&db->manifest_mu);
     pthread_mutex_destroy(&db->garbage.mu);
     pthread_cond_destroy(&db->commit_cond);
+    pthread_cond_destroy(&db->sync_cond);
     pthread_cond_destroy(&db->window_cond);
     pthread_cond_destroy(&db->room_cond);
     pthread_cond_destroy(&db->flush_cond);
@@ -451,6 +456,7 @@ storm_status sdb_lsm_close(storm_db *base)
     atomic_store_explicit(&db->is_stopping, true, memory_order_relaxed);
     pthread_cond_broadcast(&db->compact_cond);
     pthread_cond_broadcast(&db->commit_cond);
+    pthread_cond_broadcast(&db->sync_cond);
     pthread_cond_broadcast(&db->window_cond);
     pthread_cond_broadcast(&db->room_cond);
     pthread_cond_broadcast(&db->flush_cond);
@@ -458,6 +464,8 @@ storm_status sdb_lsm_close(storm_db *base)
     pthread_mutex_unlock(&db->mu);
     if (db->has_commit_thread)
         pthread_join(db->commit_thread, NULL);
+    if (db->has_sync_thread)
+        pthread_join(db->sync_thread, NULL);
     if (db->has_flush_thread)
         pthread_join(db->flush_thread, NULL);
     if (db->has_compact_thread)
