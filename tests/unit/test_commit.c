@@ -739,62 +739,6 @@ static void closing_waits_for_asynchronous_writes(void **state)
     assert_int_equal(stats_of(store.db).revision, COUNT / 2 + 1);
 }
 
-static void a_budget_of_one_memtable_does_not_stay_used_up(void **state)
-{
-    struct storm_write_options options = {STORM_SYNC_NONE};
-    char value[3000];
-    size_t written = 0;
-    (void)state;
-    memset(value, 'v', sizeof value);
-    store_close(&store);
-    store.options.memtable_bytes = 1 << 20;
-    store.options.write_buffer_bytes = 1 << 20;
-    store_open(&store);
-    /* Those who cannot wait for a flush must not wait for somebody else to begin one. */
-    for (int i = 0; i < 60000 && written < 2000; i++) {
-        char key[16];
-        struct heard heard = {0};
-        uint64_t revision;
-        snprintf(key, sizeof key, "%08zu", written);
-        struct write_job job = {.key = key, .value = storm_bytes(value, sizeof value)};
-        storm_batch *batch = batch_of(&job);
-        storm_status status = storm_write_async(store.db, batch, &options, hear, &heard, &revision);
-        if (status == STORM_PENDING)
-            wait_heard(&heard);
-        else
-            assert_true(status == STORM_OK || status == STORM_BUSY);
-        written += status != STORM_BUSY;
-        if (status == STORM_BUSY)
-            pause_us(50);
-        storm_batch_destroy(batch);
-    }
-    assert_int_equal(written, 2000);
-    assert_true(stats_of(store.db).flushes >= 4);
-}
-
-static void a_write_by_interval_is_synced_by_itself_in_any_store(void **state)
-{
-    struct test_dir dir;
-    struct storm_options options;
-    struct storm_write_options by_interval = {STORM_SYNC_INTERVAL};
-    storm_db *db;
-    (void)state;
-    test_dir_init(&dir);
-    storm_options_init(&options);
-    options.sync_interval_ms = 1;
-    assert_int_equal(storm_open(dir.path, &options, &db, NULL), STORM_OK);
-    uint64_t before = stats_of(db).log_syncs;
-    storm_batch *batch = storm_batch_create();
-    assert_int_equal(storm_batch_put(batch, storm_text("k"), storm_text("v")), STORM_OK);
-    assert_int_equal(storm_write(db, batch, &by_interval, NULL), STORM_OK);
-    for (int i = 0; i < 5000 && stats_of(db).log_syncs == before; i++)
-        pause_us(1000);
-    assert_true(stats_of(db).log_syncs > before);
-    storm_batch_destroy(batch);
-    assert_int_equal(storm_close(db), STORM_OK);
-    test_dir_fini(&dir);
-}
-
 static void a_failed_sync_fails_all_of_its_group_and_shows_nothing(void **state)
 {
     static const char *const keys[] = {"a", "b", "c"};
@@ -923,8 +867,6 @@ int main(void)
         TEST(a_crowd_gets_dense_revisions_and_reads_what_was_answered),
         TEST(the_same_on_the_real_file_system),
         TEST(closing_waits_for_asynchronous_writes),
-        TEST(a_budget_of_one_memtable_does_not_stay_used_up),
-        TEST(a_write_by_interval_is_synced_by_itself_in_any_store),
         TEST(a_failed_sync_fails_all_of_its_group_and_shows_nothing),
         TEST(a_failed_append_gives_its_revisions_out_again),
         TEST(a_flush_counts_what_one_under_way_has_made_durable),
