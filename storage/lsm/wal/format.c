@@ -23,7 +23,9 @@ enum {
     HEADER_PREVIOUS_END = 40,
     HEADER_LAST_REVISION = 48,
     HEADER_EPOCH = 56,
-    HEADER_USED = 60,
+    HEADER_FLAGS = 60,
+    HEADER_CREATED = 64,
+    HEADER_USED = 72,
 
     RECORD_CRC = 0,
     RECORD_LENGTH = 4,
@@ -54,6 +56,8 @@ void sdb_wal_header_encode(uint8_t *page, const struct sdb_wal_header *header)
     sdb_put_u64(page + HEADER_PREVIOUS_END, header->previous_end);
     sdb_put_u64(page + HEADER_LAST_REVISION, header->last_revision);
     sdb_put_u32(page + HEADER_EPOCH, header->epoch);
+    sdb_put_u32(page + HEADER_FLAGS, header->flags);
+    sdb_put_u64(page + HEADER_CREATED, header->created_ms);
     sdb_put_u32(page + HEADER_CRC, header_crc(page));
 }
 
@@ -76,6 +80,8 @@ enum sdb_wal_header_kind sdb_wal_header_decode(struct storm_slice page,
         .previous_end = sdb_get_u64(at + HEADER_PREVIOUS_END),
         .last_revision = sdb_get_u64(at + HEADER_LAST_REVISION),
         .epoch = sdb_get_u32(at + HEADER_EPOCH),
+        .flags = sdb_get_u32(at + HEADER_FLAGS),
+        .created_ms = sdb_get_u64(at + HEADER_CREATED),
     };
     return SDB_WAL_HEADER_VALID;
 }

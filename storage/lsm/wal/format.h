@@ -20,7 +20,10 @@
  *   40  u64  where the records of that one ended, 0 = there is none
  *   48  u64  the last revision written before this segment, 0 = unknown; all in it are larger
  *   56  u32  epoch of the open that made it; no record in it has a smaller one
- *   60       zeroes up to 4096
+ *   60  u32  flags: 1 = revisions before this segment are missing from the log. A power cut took
+ *            them before they were synced, and tables have them: a feed can begin here, not before
+ *   64  u64  Unix time in ms when it was made, and the one before it left; 0 = unknown
+ *   72       zeroes up to 4096
  *
  * Record, at a multiple of 8, one for each commit group:
  *
@@ -74,7 +77,11 @@ struct sdb_wal_header {
     uint64_t previous_end;
     uint64_t last_revision;
     uint32_t epoch;
+    uint32_t flags; /* enum sdb_wal_header_flag */
+    uint64_t created_ms;
 };
+
+enum sdb_wal_header_flag { SDB_WAL_AFTER_GAP = 1 };
 
 enum sdb_wal_header_kind {
     SDB_WAL_HEADER_BAD,   /* zero, torn or damaged */

@@ -43,6 +43,10 @@
  * recycled file does not count.
  *
  * Nothing is written before all was read and judged: a refusal leaves every file as it was.
+ *
+ * What is kept as history for feeds lies below the first needed segment. The same links lead to it,
+ * as far as it is within the retention; only headers are read, 4 KiB each. It is not needed: a bad or missing header
+ * there ends the history and nothing else.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -75,6 +79,10 @@ struct recovery {
     uint32_t epoch;    /* of the last record, or of the first segment */
     uint64_t revision; /* of the last batch, or before the first segment */
     bool for_writing;
+    struct sdb_wal_span *kept; /* newest first */
+    size_t kept_count, kept_room;
+    uint64_t damaged; /* a kept segment whose header is bad: to be removed; 0 = none */
+    struct sdb_wal_history *history; /* NULL = not wanted, not made yet, or handed on */
 };
 
 static storm_status open_segment(struct recovery *r, uint64_t number)
@@ -371,10 +379,11 @@ static storm_status replay_segment(struct recovery *r, struct segment *segment, 
 
     if (status != STORM_OK)
         return status;
-    if (r->report->segments == 0) {
+    if (r->report->segments == 0)
         r->epoch = segment->header.epoch;
+    /* More than the records say: in a first segment, and in one after a gap. */
+    if (r->report->segments == 0 || segment->header.last_revision > r->revision)
         r->revision = segment->header.last_revision;
-    }
     r->report->segments++;
     status = replay_records(r, is_last ? UINT64_MAX : segment->end, &end);
     if (status != STORM_OK)
@@ -409,6 +418,146 @@ static storm_status replay(struct recovery *r, uint64_t first_segment)
     return status;
 }
 
+/* ---- History ---------------------------------------------------------------------------------- */
+
+/* Whether the header is of segment `number` of this store, and the segment as long as it must be. */
+static bool is_kept(const struct recovery *r, const struct sdb_wal_header *header, uint64_t number,
+                    const struct sdb_wal_header *next, uint64_t size)
+{
+    return header->store_id == r->options->store_id && header->number == number &&
+           header->previous < number && header->last_revision <= next->last_revision &&
+           header->previous_end % SDB_WAL_ALIGN == 0 && size >= next->previous_end;
+}
+
+/* The header of a segment that may be history. STORM_NOT_FOUND ends it, STORM_CORRUPT too. */
+static storm_status read_kept(struct recovery *r, const struct sdb_wal_header *next,
+                              struct sdb_wal_header *header, uint64_t *size)
+{
+    uint8_t page[SDB_WAL_HEADER];
+    char path[SDB_WAL_PATH];
+    enum sdb_wal_header_kind kind;
+    struct sdb_file *file;
+    uint32_t version;
+    size_t got;
+    storm_status status;
+
+    sdb_wal_segment_path(path, r->options->dir, next->previous);
+    status = sdb_open(r->os, path, SDB_OPEN_READ, &file);
+    if (status != STORM_OK)
+        return status;
+    status = sdb_size(file, size);
+    if (status == STORM_OK)
+        status = sdb_pread(file, 0, page, sizeof(page), &got);
+    sdb_close(file);
+    if (status != STORM_OK)
+        return status;
+    kind = sdb_wal_header_decode(storm_bytes(page, got), header, &version);
+    if (kind == SDB_WAL_HEADER_VALID && is_kept(r, header, next->previous, next, *size))
+        return STORM_OK;
+    if (kind == SDB_WAL_HEADER_BAD) /* nobody else's: the chain led here */
+        r->damaged = next->previous;
+    return sdb_fail(r->os->errors, STORM_CORRUPT,
+                    "%s: the header at offset 0 is damaged; the log before revision %" PRIu64
+                    " is flushed and only lost to change feeds",
+                    path, next->last_revision + 1);
+}
+
+static storm_status push_kept(struct recovery *r, const struct sdb_wal_span *span)
+{
+    if (r->kept_count == r->kept_room) {
+        size_t room = r->kept_room * 2 + 8;
+        struct sdb_wal_span *kept = realloc(r->kept, room * sizeof(*kept));
+        if (kept == NULL)
+            return sdb_fail(r->os->errors, STORM_NO_MEMORY, "log: no memory for %zu segments",
+                            room);
+        r->kept = kept;
+        r->kept_room = room;
+    }
+    r->kept[r->kept_count++] = *span;
+    return STORM_OK;
+}
+
+/* Go back from the oldest needed segment, newest first, as far as the retention goes. */
+static storm_status find_kept(struct recovery *r, const struct segment *oldest)
+{
+    struct sdb_wal_header next = oldest->header;
+    uint64_t left = r->options->retention_bytes;
+    uint64_t now_ms = sdb_now_ms(r->os);
+    uint64_t left_ms = now_ms; /* never later than that of the segment behind: history.c */
+
+    while (next.previous != 0 && (next.flags & SDB_WAL_AFTER_GAP) == 0 &&
+           next.previous_end <= left) {
+        struct sdb_wal_header header;
+        struct sdb_wal_span span = {.number = next.previous,
+                                    .records = next.previous_end - SDB_WAL_HEADER};
+        storm_status status;
+
+        if (next.created_ms != 0 && next.created_ms < left_ms)
+            left_ms = next.created_ms;
+        if (r->options->retention_ms != 0 && now_ms - left_ms > r->options->retention_ms)
+            return STORM_OK;
+        status = read_kept(r, &next, &header, &span.size);
+        if (status != STORM_OK)
+            return status == STORM_NO_MEMORY ? status : STORM_OK;
+        span.left_ms = left_ms;
+        span.first_revision = header.last_revision + 1;
+        status = push_kept(r, &span);
+        if (status != STORM_OK)
+            return status;
+        left -= next.previous_end;
+        next = header;
+    }
+    return STORM_OK;
+}
+
+static storm_status add_span(struct recovery *r, struct sdb_wal_span *span)
+{
+    storm_status status = sdb_wal_history_reserve(r->history, span);
+
+    if (status == STORM_OK)
+        sdb_wal_history_add(r->history, span);
+    return status;
+}
+
+/* The next segment of the chain from `at` on; the count when there is none. */
+static size_t next_chained(const struct recovery *r, size_t at)
+{
+    while (at < r->count && !r->segments[at].is_chained)
+        at++;
+    return at;
+}
+
+/* The list of all segments of the log: kept ones, and those that were replayed. */
+static storm_status make_history(struct recovery *r)
+{
+    size_t at = next_chained(r, 0);
+    storm_status status = sdb_wal_history_create(r->options, &r->history);
+
+    if (status == STORM_OK && at < r->count)
+        status = find_kept(r, &r->segments[at]);
+    for (size_t i = r->kept_count; i > 0 && status == STORM_OK; i--)
+        status = add_span(r, &r->kept[i - 1]);
+    while (at < r->count && status == STORM_OK) {
+        const struct segment *segment = &r->segments[at];
+        struct sdb_wal_span span = {.number = segment->number,
+                                    .size = segment->size,
+                                    .records = segment->end - SDB_WAL_HEADER,
+                                    .first_revision = segment->header.last_revision + 1};
+        at = next_chained(r, at + 1);
+        if (at < r->count)
+            span.left_ms = r->segments[at].header.created_ms;
+        status = add_span(r, &span);
+        if (status == STORM_OK && (segment->header.flags & SDB_WAL_AFTER_GAP) != 0)
+            sdb_wal_history_raise(r->history, (struct sdb_wal_place){span.number, SDB_WAL_HEADER,
+                                                                     span.first_revision});
+    }
+    at = next_chained(r, 0);
+    if (status == STORM_OK && at < r->count)
+        (void)sdb_wal_history_release(r->history, r->segments[at].number);
+    r->report->kept = r->kept_count;
+    return status;
+}
+
 /* ---- Open ------------------------------------------------------------------------------------- */
 
 static storm_status begin(struct recovery *r, const struct sdb_wal_options *options)
@@ -427,7 +576,9 @@ static void finish(struct recovery *r)
     sdb_wal_reader_close(&r->reader);
     sdb_wal_numbers_fini(&r->on_disk);
     sdb_wal_numbers_fini(&r->spares);
+    sdb_wal_history_destroy(r->history);
     free(r->segments);
+    free(r->kept);
 }
 
 storm_status sdb_wal_replay(const struct sdb_wal_options *options, uint64_t first_segment,
@@ -442,30 +593,58 @@ storm_status sdb_wal_replay(const struct sdb_wal_options *options, uint64_t firs
     return status;
 }
 
+/* What tables have and the log has lost is no history, nor is what comes before it. */
+static void publish_replayed(struct recovery *r)
+{
+    struct sdb_wal_place end;
+    struct sdb_wal_span last;
+    uint64_t newest =
+        r->revision > r->options->flushed_revision ? r->revision : r->options->flushed_revision;
+
+    if (sdb_wal_history_last(r->history, &last))
+        sdb_wal_history_publish(r->history, SDB_WAL_HEADER + last.records, newest + 1);
+    end = sdb_wal_history_end(r->history);
+    if (newest > r->revision)
+        sdb_wal_history_raise(r->history, end);
+}
+
+storm_status sdb_wal_replay_kept(const struct sdb_wal_options *options, uint64_t first_segment,
+                                 sdb_wal_batch_fn each, void *each_ctx,
+                                 struct sdb_wal_report *report, struct sdb_wal_history **history)
+{
+    struct recovery r = {.each = each, .each_ctx = each_ctx, .report = report};
+    storm_status status = begin(&r, options);
+
+    *history = NULL;
+    if (status == STORM_OK)
+        status = replay(&r, first_segment);
+    if (status == STORM_OK)
+        status = make_history(&r);
+    if (status == STORM_OK) {
+        publish_replayed(&r);
+        *history = r.history;
+        r.history = NULL;
+    }
+    finish(&r);
+    return status;
+}
+
 /* The writer that goes on behind what was replayed. */
 static storm_status resume(struct recovery *r, uint64_t (*next_number)(void *ctx), void *number_ctx,
                            struct sdb_wal **wal)
 {
     struct sdb_wal_resume resume = {.last_revision = r->revision};
-    struct sdb_wal_live *live = NULL;
-    storm_status status;
+    storm_status status = make_history(r);
 
-    if (r->report->segments > 0) {
-        live = calloc(r->report->segments, sizeof(*live));
-        if (live == NULL)
-            return sdb_fail(r->os->errors, STORM_NO_MEMORY,
-                            "log: no memory for %" PRIu64 " segments", r->report->segments);
-    }
+    if (status != STORM_OK)
+        return status;
     for (size_t i = 0; i < r->count; i++) {
-        const struct segment *segment = &r->segments[i];
-        if (segment->is_chained)
-            live[resume.live_count++] = (struct sdb_wal_live){segment->number, segment->size,
-                                                              segment->end - SDB_WAL_HEADER};
+        if (r->segments[i].is_chained)
+            resume.live_bytes += r->segments[i].end - SDB_WAL_HEADER;
     }
-    resume.live = live;
-    status = sdb_wal_writer_create(r->options, next_number, number_ctx, &resume, wal);
-    free(live);
-    return status;
+    resume.history = r->history;
+    r->history = NULL;
+    return sdb_wal_writer_create(r->options, next_number, number_ctx, &resume, wal);
 }
 
 /* Whether a file below the first needed segment is one of this store's; others are left alone. */
@@ -483,18 +662,19 @@ static bool is_released(struct recovery *r, uint64_t number)
 }
 
 /*
- * Remove what is no longer part of the log: released segments, left-overs of rolls, spares. All of it
- * is passed by if it is still there next time, so failures change nothing.
+ * Remove what is no longer part of the log: released segments that are not kept, left-overs of
+ * rolls, spares. All of it is passed by if it is still there next time, so failures change nothing.
  */
-static void sweep(struct recovery *r)
+static void sweep(struct recovery *r, struct sdb_wal *wal)
 {
     char path[SDB_WAL_PATH];
 
     for (size_t i = 0; i < r->on_disk.count; i++) {
         uint64_t number = r->on_disk.list[i];
         const struct segment *segment = find_segment(r, number, r->count);
+        bool is_left_over = segment != NULL || number == r->damaged || is_released(r, number);
 
-        if (segment == NULL ? !is_released(r, number) : segment->is_chained)
+        if (sdb_wal_history_has(sdb_wal_history(wal), number) || !is_left_over)
             continue;
         sdb_wal_segment_path(path, r->options->dir, number);
         (void)sdb_unlink(r->os, path);
@@ -523,7 +703,7 @@ storm_status sdb_wal_open(const struct sdb_wal_options *options, uint64_t first_
     if (status == STORM_OK)
         status = resume(&r, next_number, number_ctx, wal);
     if (status == STORM_OK)
-        sweep(&r);
+        sweep(&r, *wal);
     finish(&r);
     return status;
 }

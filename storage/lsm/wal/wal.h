@@ -27,6 +27,7 @@
 #include "os/os.h"
 
 struct sdb_wal;
+struct sdb_wal_history;
 
 struct sdb_wal_options {
     struct sdb_os *os;
@@ -36,6 +37,11 @@ struct sdb_wal_options {
     uint64_t newest_segment; /* known to exist: it, or a later one, must be whole; 0 = none known */
     uint64_t
         segment_bytes; /* preallocated size, such as 64 MiB; a larger group gets a larger one */
+    /* What is kept of released segments for readers of the log (history.h): 0 bytes = none, 0 ms =
+     * of any age. */
+    uint64_t retention_bytes;
+    uint64_t retention_ms;
+    uint64_t flushed_revision; /* the newest in tables: the log may have lost some of them */
 };
 
 /*
@@ -60,6 +66,7 @@ struct sdb_wal_report {
      * behind it of which at least the header is whole. Remains of earlier lives do not count. */
     uint64_t torn_bytes;
     uint64_t last_revision; /* 0 = no batch */
+    uint64_t kept;          /* released segments that are kept as history */
 };
 
 storm_status sdb_wal_open(const struct sdb_wal_options *options, uint64_t first_segment,
@@ -69,6 +76,10 @@ storm_status sdb_wal_open(const struct sdb_wal_options *options, uint64_t first_
 /* The same reading for a read-only store: nothing is written, no writer made. */
 storm_status sdb_wal_replay(const struct sdb_wal_options *options, uint64_t first_segment,
                             sdb_wal_batch_fn each, void *each_ctx, struct sdb_wal_report *report);
+/* And with what was found as a history to be read by tails (tail.h), which the caller destroys. */
+storm_status sdb_wal_replay_kept(const struct sdb_wal_options *options, uint64_t first_segment,
+                                 sdb_wal_batch_fn each, void *each_ctx,
+                                 struct sdb_wal_report *report, struct sdb_wal_history **history);
 
 /*
  * Make everything durable and write the end mark that vouches for it, so that the next open can tell
@@ -112,18 +123,36 @@ bool sdb_wal_is_broken(const struct sdb_wal *wal);
 uint64_t sdb_wal_segment(const struct sdb_wal *wal);
 
 /*
- * Segments numbered below `first_needed` hold only flushed data: recycle (keep at most two spares,
- * NNNNNNNNNN.spare, to be renamed to a new number when a segment is needed) or delete them. The
+ * What was appended so far may be seen by readers of the log. The writer.
+ */
+void sdb_wal_publish(struct sdb_wal *wal);
+
+/* The segments and what they hold; borrowed from the wal. */
+struct sdb_wal_history *sdb_wal_history(struct sdb_wal *wal);
+
+/*
+ * Segments numbered below `first_needed` hold only flushed data: keep them as history as far as the
+ * options say; recycle what is over (at most two spares, NNNNNNNNNN.spare, to be renamed to a new
+ * number when a segment is needed) or delete it. The
  * manifest must already say durably that replay begins at `first_needed`. Any thread, beside the
  * writer. The next open removes spares, and what a crash in here left of segments below its
  * `first_segment`. A broken wal keeps its files.
  */
 void sdb_wal_release(struct sdb_wal *wal, uint64_t first_needed);
 
+/* The disk is full: remove the oldest segment that is only kept as history. False: there is none.
+ * Any thread. An append does the same by itself before it fails with STORM_NO_SPACE. */
+bool sdb_wal_give_way(struct sdb_wal *wal);
+
+/* Milliseconds until history is too old, so that a release (of nothing) would drop some; 0 = now,
+ * UINT64_MAX = never. Any thread. */
+uint64_t sdb_wal_keep_ms(struct sdb_wal *wal);
+
 /* Any thread. */
 struct sdb_wal_stats {
     uint64_t bytes;    /* live records in live segments */
     uint64_t segments; /* live segments */
+    uint64_t kept;     /* segments that are kept as history */
     uint64_t syncs, last_sync_us, appended_bytes;
 };
 void sdb_wal_stats(const struct sdb_wal *wal, struct sdb_wal_stats *stats);

@@ -23,11 +23,10 @@
  * Threads and locks: one thread at a time appends; it owns what has no mark below. Any thread may sync
  * beside it: it waits for a sync under way, then covers what had been appended when its own began.
  * A segment is left with `durable` at `end`, so no sync of it can be under way or begin any more when
- * its file is closed. `sync_mu` is never held across a sync. `mu`
- * guards the lists of segments and spares, which sdb_wal_release() and sdb_wal_stats() share with a
- * roll; it is a leaf in the lock order and no file is touched under it. The counters are atomic, in
- * relaxed order: each is a number for itself. `is_broken` too: whoever needs to know at once is told
- * by the status of the call that broke the log.
+ * its file is closed. `sync_mu` is never held across a sync. Which segments and spares there are is
+ * the history's, which has a mutex of its own. The counters are atomic, in relaxed order: each is a
+ * number for itself. `is_broken` too: whoever needs to know at once is told by the status of the call
+ * that broke the log.
  */
 #include "lsm/wal/writer.h"
 
@@ -79,13 +78,7 @@ struct sdb_wal {
     _Atomic bool is_broken;
     _Atomic uint64_t bytes, appended, syncs, last_sync_us;
 
-    pthread_mutex_t mu;
-    struct sdb_wal_live *live;       /* mu: ascending, the last is the current one */
-    size_t live_count;               /* mu */
-    size_t live_room;                /* mu */
-    uint64_t spares[SDB_WAL_SPARES]; /* mu: numbers in their names */
-    size_t spare_count;              /* mu */
-    size_t spares_coming;            /* mu: places taken by releases under way */
+    struct sdb_wal_history *history; /* const; owned */
 };
 
 static void count(_Atomic uint64_t *counter, uint64_t add)
@@ -186,33 +179,9 @@ void sdb_wal_start_writeback(struct sdb_wal *wal)
 
 /* ---- Segments --------------------------------------------------------------------------------- */
 
-/* Room for one more in the list of live segments. */
-static storm_status reserve_live(struct sdb_wal *wal)
-{
-    struct sdb_wal_live *live;
-    size_t room;
-    storm_status status = STORM_OK;
-
-    pthread_mutex_lock(&wal->mu);
-    if (wal->live_count == wal->live_room) {
-        room = wal->live_room * 2 + 8;
-        live = realloc(wal->live, room * sizeof(*live));
-        if (live != NULL) {
-            wal->live = live;
-            wal->live_room = room;
-        } else {
-            status = STORM_NO_MEMORY;
-        }
-    }
-    pthread_mutex_unlock(&wal->mu);
-    if (status != STORM_OK)
-        return sdb_fail(wal->os->errors, status, "log: no memory for the list of segments");
-    return status;
-}
-
 /* Go on in a segment that is durable. Room was reserved. */
 static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
-                          const struct sdb_wal_live *segment)
+                          const struct sdb_wal_span *segment)
 {
     struct sdb_file *left = wal->file;
 
@@ -230,34 +199,40 @@ static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
     atomic_store_explicit(&wal->number, segment->number, memory_order_relaxed);
 }
 
-/* A spare for a segment of `size` bytes, taken out of the list; 0 = none. */
-static uint64_t take_spare(struct sdb_wal *wal, uint64_t size)
+/*
+ * Make the segment's file, out of a spare if there is one. On a full disk the oldest segment that is
+ * only kept as history becomes one; its space is already allocated.
+ */
+static storm_status create_segment(struct sdb_wal *wal, const struct sdb_wal_header *header,
+                                   uint64_t size, struct sdb_wal_created *created)
 {
-    uint64_t spare = 0;
+    storm_status status;
 
-    pthread_mutex_lock(&wal->mu);
-    if (size == wal->segment_bytes && wal->spare_count > 0)
-        spare = wal->spares[--wal->spare_count];
-    pthread_mutex_unlock(&wal->mu);
-    return spare;
+    do {
+        status = sdb_wal_segment_create(wal->os, wal->dir, header, size,
+                                        sdb_wal_history_take_spare(wal->history, size), created);
+    } while (status == STORM_NO_SPACE && !created->may_exist && !created->sync_failed &&
+             sdb_wal_history_give_way(wal->history, size == wal->segment_bytes));
+    return status;
 }
 
 /* A new segment behind the current one (or the first one), with room for `need` bytes of record. */
-static storm_status next_segment(struct sdb_wal *wal, uint64_t need)
+static storm_status next_segment(struct sdb_wal *wal, uint64_t need, uint32_t flags)
 {
     struct sdb_wal_created created;
-    struct sdb_wal_live segment = {.size = wal->segment_bytes};
+    struct sdb_wal_span segment = {.size = wal->segment_bytes,
+                                   .first_revision = wal->last_revision + 1};
     struct sdb_wal_header header = {
         .store_id = wal->store_id,
         .previous = sdb_wal_segment(wal),
         .previous_end = wal->end,
         .last_revision = wal->last_revision,
         .epoch = wal->epoch,
+        .flags = flags,
+        .created_ms = sdb_now_ms(wal->os),
     };
-    storm_status status = reserve_live(wal);
+    storm_status status;
 
-    if (status != STORM_OK)
-        return status;
     segment.number = wal->next_number(wal->number_ctx);
     if (segment.number <= header.previous)
         return sdb_fail(wal->os->errors, STORM_INVALID,
@@ -266,18 +241,19 @@ static storm_status next_segment(struct sdb_wal *wal, uint64_t need)
     header.number = segment.number;
     if (need > segment.size - SDB_WAL_HEADER)
         segment.size = (SDB_WAL_HEADER + need + SEGMENT_ROUND - 1) / SEGMENT_ROUND * SEGMENT_ROUND;
-    status = sdb_wal_segment_create(wal->os, wal->dir, &header, segment.size,
-                                    take_spare(wal, segment.size), &created);
+    status = sdb_wal_history_reserve(wal->history, &segment);
+    if (status != STORM_OK)
+        return status;
+    status = create_segment(wal, &header, segment.size, &created);
     wal->is_sealed = wal->is_sealed || created.may_exist;
     if (created.sync_failed)
         break_wal(wal, "a sync failed");
-    if (status != STORM_OK)
+    if (status != STORM_OK) {
+        free(segment.places);
         return status;
-    pthread_mutex_lock(&wal->mu);
-    if (wal->live_count > 0)
-        wal->live[wal->live_count - 1].records = wal->end - SDB_WAL_HEADER;
-    wal->live[wal->live_count++] = segment;
-    pthread_mutex_unlock(&wal->mu);
+    }
+    sdb_wal_history_leave(wal->history, wal->end);
+    sdb_wal_history_add(wal->history, &segment);
     enter_segment(wal, created.file, &segment);
     return STORM_OK;
 }
@@ -285,7 +261,7 @@ static storm_status next_segment(struct sdb_wal *wal, uint64_t need)
 static storm_status roll(struct sdb_wal *wal, uint64_t need)
 {
     storm_status status = sdb_wal_sync(wal);
-    return status == STORM_OK ? next_segment(wal, need) : status;
+    return status == STORM_OK ? next_segment(wal, need, 0) : status;
 }
 
 /* ---- Append ----------------------------------------------------------------------------------- */
@@ -454,11 +430,13 @@ storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
         if (status != STORM_OK)
             return status;
     }
-    status = write_group(wal, &group);
-    if (status != STORM_OK) {
-        undo(wal, &group.record);
+    do { /* a file system that copies on write may find the disk full although all was allocated */
+        status = write_group(wal, &group);
+        if (status != STORM_OK)
+            undo(wal, &group.record);
+    } while (status == STORM_NO_SPACE && sdb_wal_give_way(wal));
+    if (status != STORM_OK)
         return status;
-    }
     wal->end += size;
     share_end(wal);
     wal->last_revision = first_revision + batch_count - 1;
@@ -469,65 +447,45 @@ storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
 
 /* ---- Release and figures ----------------------------------------------------------------------- */
 
-/* Take the oldest segment out of the list if it is below `first_needed` and not the current one. */
-static bool take_released(struct sdb_wal *wal, uint64_t first_needed, struct sdb_wal_live *segment,
-                          bool *keep)
+void sdb_wal_publish(struct sdb_wal *wal)
 {
-    bool found = false;
-
-    pthread_mutex_lock(&wal->mu);
-    if (wal->live_count > 1 && wal->live[0].number < first_needed) {
-        found = true;
-        *segment = wal->live[0];
-        wal->live_count--;
-        memmove(wal->live, wal->live + 1, wal->live_count * sizeof(*wal->live));
-        *keep = segment->size == wal->segment_bytes &&
-                wal->spare_count + wal->spares_coming < SDB_WAL_SPARES;
-        if (*keep)
-            wal->spares_coming++;
-    }
-    pthread_mutex_unlock(&wal->mu);
-    return found;
+    sdb_wal_history_publish(wal->history, wal->end, wal->last_revision + 1);
 }
 
-/* The segment's file becomes a spare. */
-static bool keep_spare(struct sdb_wal *wal, uint64_t number, const char *path)
+struct sdb_wal_history *sdb_wal_history(struct sdb_wal *wal)
 {
-    char spare[SDB_WAL_PATH];
-    bool kept;
-
-    sdb_wal_spare_path(spare, wal->dir, number);
-    kept = sdb_rename(wal->os, path, spare) == STORM_OK;
-    pthread_mutex_lock(&wal->mu);
-    wal->spares_coming--;
-    if (kept)
-        wal->spares[wal->spare_count++] = number;
-    pthread_mutex_unlock(&wal->mu);
-    return kept;
+    return wal->history;
 }
 
 void sdb_wal_release(struct sdb_wal *wal, uint64_t first_needed)
 {
-    struct sdb_wal_live segment;
-    char path[SDB_WAL_PATH];
-    bool keep;
+    uint64_t released;
 
-    while (!sdb_wal_is_broken(wal) && take_released(wal, first_needed, &segment, &keep)) {
-        atomic_fetch_sub_explicit(&wal->bytes, segment.records, memory_order_relaxed);
-        sdb_wal_segment_path(path, wal->dir, segment.number);
-        /* A file that can be neither renamed nor removed is removed by the next open. */
-        if (!keep || !keep_spare(wal, segment.number, path))
-            (void)sdb_unlink(wal->os, path);
-    }
+    if (sdb_wal_is_broken(wal))
+        return;
+    released = sdb_wal_history_release(wal->history, first_needed);
+    atomic_fetch_sub_explicit(&wal->bytes, released, memory_order_relaxed);
+    while (!sdb_wal_is_broken(wal) && sdb_wal_history_trim(wal->history))
+        continue;
+}
+
+bool sdb_wal_give_way(struct sdb_wal *wal)
+{
+    return !sdb_wal_is_broken(wal) && sdb_wal_history_give_way(wal->history, false);
+}
+
+uint64_t sdb_wal_keep_ms(struct sdb_wal *wal)
+{
+    return sdb_wal_is_broken(wal) ? UINT64_MAX : sdb_wal_history_due_ms(wal->history);
 }
 
 void sdb_wal_stats(const struct sdb_wal *wal, struct sdb_wal_stats *stats)
 {
-    pthread_mutex_t *mu = (pthread_mutex_t *)(uintptr_t)&wal->mu;
+    size_t kept, live;
 
-    pthread_mutex_lock(mu);
-    stats->segments = wal->live_count;
-    pthread_mutex_unlock(mu);
+    sdb_wal_history_count(wal->history, &kept, &live);
+    stats->kept = kept;
+    stats->segments = live;
     stats->bytes = counted(&wal->bytes);
     stats->syncs = counted(&wal->syncs);
     stats->last_sync_us = counted(&wal->last_sync_us);
@@ -536,23 +494,13 @@ void sdb_wal_stats(const struct sdb_wal *wal, struct sdb_wal_stats *stats)
 
 /* ---- Begin and end ----------------------------------------------------------------------------- */
 
-/* Go on in the last of the live segments. */
-static storm_status resume_segment(struct sdb_wal *wal, const struct sdb_wal_resume *resume)
+/* Go on in `last`. */
+static storm_status resume_segment(struct sdb_wal *wal, const struct sdb_wal_span *last)
 {
-    const struct sdb_wal_live *last = &resume->live[resume->live_count - 1];
     struct sdb_file *file;
     char path[SDB_WAL_PATH];
     storm_status status;
 
-    wal->live = malloc(resume->live_count * sizeof(*wal->live));
-    if (wal->live == NULL)
-        return sdb_fail(wal->os->errors, STORM_NO_MEMORY, "log: no memory for %zu segments",
-                        resume->live_count);
-    memcpy(wal->live, resume->live, resume->live_count * sizeof(*wal->live));
-    wal->live_count = resume->live_count;
-    wal->live_room = resume->live_count;
-    for (size_t i = 0; i < resume->live_count; i++)
-        count(&wal->bytes, resume->live[i].records);
     sdb_wal_segment_path(path, wal->dir, last->number);
     status = sdb_open(wal->os, path, SDB_OPEN_WRITE, &file);
     if (status != STORM_OK)
@@ -564,6 +512,30 @@ static storm_status resume_segment(struct sdb_wal *wal, const struct sdb_wal_res
     return status;
 }
 
+static storm_status begin(struct sdb_wal *wal, const struct sdb_wal_resume *resume,
+                          uint64_t flushed_revision)
+{
+    struct sdb_wal_span last;
+    bool has_gap = flushed_revision > resume->last_revision;
+    storm_status status = STORM_OK;
+
+    count(&wal->bytes, resume->live_bytes);
+    if (sdb_wal_history_last(wal->history, &last))
+        status = resume_segment(wal, &last);
+    else
+        has_gap = false;
+    if (status != STORM_OK || (wal->file != NULL && !has_gap))
+        return status;
+    wal->last_revision =
+        flushed_revision > resume->last_revision ? flushed_revision : resume->last_revision;
+    status = next_segment(wal, 0, has_gap ? SDB_WAL_AFTER_GAP : 0);
+    if (status == STORM_OK && has_gap)
+        sdb_wal_history_raise(
+            wal->history,
+            (struct sdb_wal_place){sdb_wal_segment(wal), SDB_WAL_HEADER, wal->last_revision + 1});
+    return status;
+}
+
 storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
                                    uint64_t (*next_number)(void *ctx), void *number_ctx,
                                    const struct sdb_wal_resume *resume, struct sdb_wal **wal)
@@ -572,10 +544,10 @@ storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
     storm_status status;
 
     *wal = NULL;
-    if (made == NULL || pthread_mutex_init(&made->mu, NULL) != 0 ||
-        pthread_mutex_init(&made->sync_mu, NULL) != 0 ||
+    if (made == NULL || pthread_mutex_init(&made->sync_mu, NULL) != 0 ||
         pthread_cond_init(&made->sync_ended, NULL) != 0) {
         free(made);
+        sdb_wal_history_destroy(resume->history);
         return sdb_fail(options->os->errors, STORM_NO_MEMORY, "log: no memory for the writer");
     }
     made->os = options->os;
@@ -585,17 +557,18 @@ storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
     made->next_number = next_number;
     made->number_ctx = number_ctx;
     made->last_revision = resume->last_revision;
+    made->history = resume->history;
     made->dir = strdup(options->dir);
     if (made->dir == NULL)
         status = sdb_fail(options->os->errors, STORM_NO_MEMORY, "log: no memory for the writer");
-    else if (resume->live_count > 0)
-        status = resume_segment(made, resume);
     else
-        status = next_segment(made, 0);
-    if (status == STORM_OK)
+        status = begin(made, resume, options->flushed_revision);
+    if (status == STORM_OK) {
+        sdb_wal_publish(made);
         *wal = made;
-    else
+    } else {
         sdb_wal_close(made);
+    }
     return status;
 }
 
@@ -626,8 +599,7 @@ void sdb_wal_close(struct sdb_wal *wal)
     sdb_close(wal->file);
     pthread_mutex_destroy(&wal->sync_mu);
     pthread_cond_destroy(&wal->sync_ended);
-    pthread_mutex_destroy(&wal->mu);
-    free(wal->live);
+    sdb_wal_history_destroy(wal->history);
     free(wal->lengths);
     free(wal->parts);
     free(wal->dir);

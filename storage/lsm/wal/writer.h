@@ -5,24 +5,18 @@
 #ifndef SDB_LSM_WAL_WRITER_H
 #define SDB_LSM_WAL_WRITER_H
 
-#include "lsm/wal/segment.h"
-
-/* A live segment. */
-struct sdb_wal_live {
-    uint64_t number;
-    uint64_t size;    /* of the file */
-    uint64_t records; /* bytes of records in it */
-};
+#include "lsm/wal/history.h"
 
 /* Where to go on. */
 struct sdb_wal_resume {
-    const struct sdb_wal_live *live; /* ascending, the last is the one to append to; may be none */
-    size_t live_count;
-    uint64_t last_revision; /* 0 = unknown */
+    struct sdb_wal_history *history; /* the writer's from here on, whatever comes of it */
+    uint64_t live_bytes;             /* of records in live segments */
+    uint64_t last_revision;          /* in the log; 0 = unknown */
 };
 
 /*
- * A writer that goes on behind the live segments' records, or in a new segment when there are none.
+ * A writer that goes on behind the records of the history's last segment, or in a new segment when
+ * there is none, or when tables have revisions that the log has lost: history must not run on over a gap.
  * The last segment and the directory are synced first: what was replayed is durable after this.
  */
 storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
