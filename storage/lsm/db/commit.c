@@ -318,8 +318,10 @@ static struct sdb_commit *finish_group(struct sdb_lsm *db, const struct group *g
 static void publish(struct sdb_lsm *db, const struct group *group)
 {
     db->last_revision += group->appended;
-    /* Release: readers that load this revision see the entries inserted before. */
-    atomic_store_explicit(&db->visible, db->last_revision, memory_order_release);
+    sdb_wal_publish(db->wal);
+    /* Readers that load this revision see the entries inserted before. seq_cst: feeds.waiting, which
+     * sdb_feeds_wake() loads after this, must not be read earlier. */
+    atomic_store_explicit(&db->visible, db->last_revision, memory_order_seq_cst);
     db->writes += group->appended;
     db->groups++;
     db->user_bytes += group->user_bytes;
@@ -397,6 +399,7 @@ out:
     wake_front(db);
     pthread_mutex_unlock(&db->mu);
     sdb_view_release(group.view);
+    sdb_feeds_wake(db, &db->feeds);
     pthread_mutex_lock(&db->mu);
     return calls;
 }

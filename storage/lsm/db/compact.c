@@ -232,6 +232,8 @@ static void run(struct compactor *compactor, struct sdb_compaction *job)
     else if (compactor->retry_ns < RETRY_MAX_NS / 2)
         compactor->retry_ns *= 2;
     log_job(compactor, job, status, sdb_now_ns(db->os) - start);
+    if (status == STORM_NO_SPACE) /* history of the log makes room for the next attempt */
+        (void)sdb_wal_give_way(db->wal);
     if (status == STORM_OK)
         set_cursor(compactor, &job->pick);
 

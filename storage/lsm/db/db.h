@@ -3,7 +3,7 @@
  *
  * Locks, in the order in which they are taken (never one to the left while holding one to the right):
  *
- *   manifest_mu > mu > view_mu, garbage.mu, errors.mu, a cache shard
+ *   manifest_mu > mu > view_mu, garbage.mu, errors.mu, feeds.mu, the log's list, a cache shard
  *
  *   mu           guards the engine's mutable state: the commit queue, the choice of active memtable, the sealed
  *                list, the current version, snapshots, background scheduling. It is never held across a
@@ -27,6 +27,7 @@
 
 #include "engine.h"
 #include "lsm/db/batch.h"
+#include "lsm/db/feed.h"
 #include "lsm/db/manifest.h"
 #include "lsm/db/picker.h"
 #include "lsm/db/version.h"
@@ -84,15 +85,17 @@ struct sdb_lsm {
     struct sdb_cache *cache;
     struct sdb_file *lock;
     struct sdb_wal *wal; /* its writer: write turn; syncing it, its statistics: anyone */
+    struct sdb_wal_history *history; /* the log's; our own in a read-only store */
     pthread_t commit_thread, flush_thread, compact_thread, sync_thread;
     bool has_commit_thread, has_flush_thread, has_compact_thread, has_sync_thread;
     struct sdb_tuning tuning;
 
-    _Atomic uint64_t visible; /* newest revision that readers may see; stored with release by
-                                         the turn's holder, loaded with acquire by readers */
+    _Atomic uint64_t visible; /* newest revision that readers may see; stored by the turn's holder
+                                 (seq_cst, for feeds that wait), loaded with acquire by readers */
     _Atomic bool is_broken;   /* set under mu, never cleared: no more commits or flushes */
     _Atomic bool is_stopping; /* set by close: a compaction ends at its next batch of entries */
     struct sdb_garbage garbage;
+    struct sdb_feeds feeds;
 
     pthread_mutex_t view_mu;
     struct sdb_view *view; /* view_mu; replaced only while mu is held too */

@@ -27,6 +27,8 @@
 
 /* Pause before a failed flush is tried again on its own. */
 #define RETRY_NS UINT64_C(1000000000)
+/* The wall clock may jump: how long log that is to be kept for so long is left alone is asked anew. */
+#define KEEP_WAIT_MAX_MS UINT64_C(3600000)
 
 struct flush_job {
     size_t count; /* of the oldest sealed memtables */
@@ -161,6 +163,31 @@ static bool is_better_later(const struct sdb_lsm *db)
     return sdb_sealed_bytes(db) < db->options.write_buffer_bytes / 2;
 }
 
+/* Wait for a memtable to flush, or until a segment of log is kept no longer. mu is held. */
+static void wait_for_work(struct sdb_lsm *db, bool is_broken)
+{
+    uint64_t due_ms = is_broken ? UINT64_MAX : sdb_wal_keep_ms(db->wal);
+    if (due_ms == UINT64_MAX) {
+        pthread_cond_wait(&db->flush_cond, &db->mu);
+    } else if (due_ms != 0) {
+        uint64_t wait_ms = due_ms < KEEP_WAIT_MAX_MS ? due_ms : KEEP_WAIT_MAX_MS;
+        (void)sdb_cond_wait_ns(&db->flush_cond, &db->mu, wait_ms * 1000000);
+    } else {
+        pthread_mutex_unlock(&db->mu);
+        sdb_wal_release(db->wal, 0); /* nothing new, only what is too old */
+        pthread_mutex_lock(&db->mu);
+    }
+}
+
+/* The disk is full: history of the log goes first. mu is held, not meanwhile. */
+static bool history_gives_way(struct sdb_lsm *db)
+{
+    pthread_mutex_unlock(&db->mu);
+    bool has_given = sdb_wal_give_way(db->wal);
+    pthread_mutex_lock(&db->mu);
+    return has_given;
+}
+
 void *sdb_flush_thread(void *arg)
 {
     struct sdb_lsm *db = arg;
@@ -168,10 +195,12 @@ void *sdb_flush_thread(void *arg)
     while (!db->is_closing) {
         bool is_broken = atomic_load_explicit(&db->is_broken, memory_order_relaxed);
         if (is_broken || db->sealed_count == 0 || is_better_later(db)) {
-            pthread_cond_wait(&db->flush_cond, &db->mu);
+            wait_for_work(db, is_broken);
             continue;
         }
         db->flush_status = flush_once(db);
+        if (db->flush_status == STORM_NO_SPACE && history_gives_way(db))
+            continue;
         if (db->flush_status != STORM_OK)
             db->flush_failures++;
         pthread_cond_broadcast(&db->flushed_cond);

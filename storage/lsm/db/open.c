@@ -22,6 +22,7 @@
 #include "lsm/db/db.h"
 #include "lsm/db/names.h"
 #include "lsm/db/output.h"
+#include "lsm/wal/history.h"
 #include "os/thread.h"
 #include "util/hash.h"
 
@@ -224,25 +225,35 @@ static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
         .segment_bytes = db->options.write_buffer_bytes < SEGMENT_BYTES_MAX
                              ? db->options.write_buffer_bytes
                              : SEGMENT_BYTES_MAX,
+        .retention_bytes = db->options.log_retention_bytes,
+        .retention_ms = db->options.log_retention_ms,
+        .flushed_revision = state->flushed_revision,
     };
+    if (db->tuning.segment_bytes != 0)
+        options.segment_bytes = db->tuning.segment_bytes;
     uint64_t start = sdb_now_ns(db->os);
     storm_status status;
     db->last_revision = state->flushed_revision;
     if (db->options.read_only)
-        status = sdb_wal_replay(&options, state->log_number, replay_batch, db, &report);
+        status = sdb_wal_replay_kept(&options, state->log_number, replay_batch, db, &report,
+                                     &db->history);
     else
         status = sdb_wal_open(&options, state->log_number, replay_batch, db, sdb_lsm_next_file, db,
                               &db->wal, &report);
     if (status != STORM_OK)
         return status;
+    if (db->wal != NULL)
+        db->history = sdb_wal_history(db->wal);
     if (sdb_memtable_entries(db->active.table) != 0)
         db->active.first_segment = state->log_number;
     atomic_store_explicit(&db->visible, db->last_revision, memory_order_release);
     sdb_log(db->os->errors, STORM_LOG_INFO,
-            "event=recovered records=%" PRIu64 " segments=%" PRIu64 " bytes=%" PRIu64
-            " torn_bytes=%" PRIu64 " revision=%" PRIu64 " tables=%" PRIu64 " duration_ms=%" PRIu64,
-            report.batches, report.segments, report.bytes, report.torn_bytes, db->last_revision,
-            sdb_version_file_count(db->version), (sdb_now_ns(db->os) - start) / 1000000);
+            "event=recovered records=%" PRIu64 " segments=%" PRIu64 " kept=%" PRIu64
+            " bytes=%" PRIu64 " torn_bytes=%" PRIu64 " revision=%" PRIu64 " tables=%" PRIu64
+            " duration_ms=%" PRIu64,
+            report.batches, report.segments, report.kept, report.bytes, report.torn_bytes,
+            db->last_revision, sdb_version_file_count(db->version),
+            (sdb_now_ns(db->os) - start) / 1000000);
     return STORM_OK;
 }
 
@@ -321,6 +332,7 @@ static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
     pthread_mutex_init(&db->view_mu, NULL);
     pthread_mutex_init(&db->manifest_mu, NULL);
     pthread_mutex_init(&db->garbage.mu, NULL);
+    sdb_feeds_init(&db->feeds);
     sdb_cond_init(&db->commit_cond);
     sdb_cond_init(&db->sync_cond);
     sdb_cond_init(&db->window_cond);
@@ -342,6 +354,8 @@ static void destroy_db(struct sdb_lsm *db)
     sdb_version_unref(db->version);
     sdb_install_fini(db);
     sdb_garbage_collect(db);
+    if (db->wal == NULL)
+        sdb_wal_history_destroy(db->history);
     sdb_wal_close(db->wal);
     sdb_manifest_close(db->manifest);
     sdb_overlay_destroy(db->overlay);
@@ -351,6 +365,7 @@ static void destroy_db(struct sdb_lsm *db)
     pthread_mutex_destroy(&db->view_mu);
     pthread_mutex_destroy(&db->manifest_mu);
     pthread_mutex_destroy(&db->garbage.mu);
+    sdb_feeds_fini(&db->feeds);
     pthread_cond_destroy(&db->commit_cond);
     pthread_cond_destroy(&db->sync_cond);
     pthread_cond_destroy(&db->window_cond);

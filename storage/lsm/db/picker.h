@@ -54,6 +54,7 @@ struct sdb_tuning {
     uint64_t settle_ns;   /* without a flush for so long the store is idle */
     uint64_t retry_ns;    /* first pause after a failed job; doubles */
     bool is_by_hand;      /* nothing is compacted but by storm_compact */
+    uint64_t segment_bytes; /* of the log; 0 = as the options have it. Tests want small ones */
 };
 
 void sdb_tuning_init(struct sdb_tuning *tuning, const struct storm_options *options);

@@ -90,6 +90,7 @@ storm_status sdb_lsm_stats(storm_db *base, struct storm_stats *stats)
         stats->log_last_sync_us = wal.last_sync_us;
         stats->bytes_written_log = wal.appended_bytes;
     }
+    sdb_feeds_stats(db, stats);
     sdb_errors_count(db->os->errors, &stats->errors, &stats->corruptions);
     /* A failure is recorded like any other and must not hide the rest. */
     (void)sdb_free_bytes(db->os, db->dir, &stats->disk_free_bytes);
