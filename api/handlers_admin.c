@@ -135,6 +135,9 @@ static void add_writes(struct api_text *text, const struct storm_stats *stats)
     api_text_addf(text, ",\"waited_ms\":%.3f},\"snapshots\":{\"open\":%llu",
                   (double)stats->write_wait_us / 1000, (unsigned long long)stats->snapshots);
     add_count(text, "oldest_ms", stats->snapshot_oldest_ms);
+    api_text_addf(text, "},\"changes\":{\"oldest_revision\":%llu",
+                  (unsigned long long)stats->feed_oldest_revision);
+    add_count(text, "open", stats->feeds);
     api_text_adds(text, "}");
 }
 

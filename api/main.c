@@ -127,6 +127,8 @@ static void set_options(const struct storm_config *config, struct storm_options 
     options->cache_bytes = (size_t)config->cache_bytes;
     options->sync = syncs[config->wal_sync];
     options->sync_interval_ms = (unsigned)config->wal_interval_ms;
+    options->log_retention_bytes = config->wal_retention_bytes;
+    options->log_retention_ms = config->wal_retention_ms;
     options->codec = codecs[config->table_codec];
     options->codec_level = (int)config->table_codec_level;
     options->block_bytes = (size_t)config->table_block_bytes;

@@ -111,6 +111,8 @@ static void nothing_given_means_the_documented_defaults(void **state)
     assert_string_equal(config.data_dir, "./data");
     assert_int_equal(config.wal_sync, CONFIG_WAL_SYNC_ALWAYS);
     assert_int_equal(config.wal_interval_ms, 100);
+    assert_int_equal(config.wal_retention_bytes, 64 << 20);
+    assert_int_equal(config.wal_retention_ms, 0);
     assert_int_equal(config.memtable_bytes, 1048576);
     assert_int_equal(config.memtable_entries, 0);
     assert_int_equal(config.write_buffer_bytes, 67108864);
@@ -251,6 +253,12 @@ static void durations_take_units(void **state)
     assert_int_equal(config.wal_interval_ms, 2000);
     assert_true(takes(CONFIG_wal_interval_ms, "1m"));
     assert_false(takes(CONFIG_wal_interval_ms, "2m"));
+    assert_true(takes(CONFIG_wal_retention_ms, "60m"));
+    assert_int_equal(config.wal_retention_ms, 3600000);
+    assert_true(takes(CONFIG_wal_retention_bytes, "0"));
+    assert_int_equal(config.wal_retention_bytes, 0);
+    assert_true(takes(CONFIG_wal_retention_bytes, "1TiB"));
+    assert_false(takes(CONFIG_wal_retention_bytes, "2TiB"));
     assert_true(takes(CONFIG_http_idle_timeout_s, "90s"));
     assert_int_equal(config.http_idle_timeout_s, 90);
     assert_true(takes(CONFIG_http_idle_timeout_s, "24h"));
