@@ -7,7 +7,8 @@
  * recoveries happen all the time. Operations: put, delete, touch, batches with conditions and expiry, get,
  * walks of iterators in both directions within bounds, snapshots (each keeps a copy of the array),
  * flush, clock steps, reopening after a clean close, after kill -9 and after a power loss that
- * drops everything unsynced (every write is synced, so nothing may be missing).
+ * drops everything unsynced (every write is synced, so nothing may be missing). A change feed must
+ * show what was committed (feed.h).
  * The seed is printed; with it a failure comes again. Any disagreement ends the program with 1.
  */
 #include <inttypes.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "feed.h"
 #include "lsm/db/db.h"
 #include "os/sim.h"
 #include "random.h"
@@ -56,6 +58,7 @@ static struct view snapshots[SNAPSHOTS];
 static uint64_t revision;
 static uint64_t clock_ms = 1000000;
 static uint64_t reopens, losses, conflicts, walked;
+static struct feed_model *feed;
 
 static uint64_t below(uint64_t bound)
 {
@@ -212,8 +215,14 @@ static void write_batch(storm_batch *batch, size_t count)
     CHECK(got == revision + has_writes);
     revision = got;
     for (size_t i = 0; i < count; i++) {
-        if (after[i].revision != UINT64_MAX)
-            now[keys[i]] = after[i];
+        if (after[i].revision == UINT64_MAX)
+            continue;
+        now[keys[i]] = after[i];
+        if (after[i].exists)
+            feed_model_put(feed, revision, after[i].put_revision, keys[i], after[i].size,
+                           after[i].expires_ms);
+        else
+            feed_model_delete(feed, revision, keys[i]);
     }
 }
 
@@ -328,12 +337,14 @@ static void reopen(void)
         sim_cut_at(disk, 1);
         losses++;
     }
+    feed_model_close(feed);
     storm_status status = storm_close(db);
     CHECK(kind != 0 || status == STORM_OK);
     if (kind != 0)
         sim_reboot(disk, kind == 1 ? SIM_KEEP_ALL : kind == 2 ? SIM_LOSE_ALL : SIM_KEEP_SOME);
     options.codec = (enum storm_codec)below(4);
     options.block_bytes = 1024u << below(4);
+    options.log_retention_bytes = below(2) == 0 ? 64u << 20 : (uint64_t)below(4) << 20;
     open_store();
     reopens++;
 }
@@ -357,8 +368,10 @@ static void one_operation(storm_batch *batch)
             walk(view->entries, view->snapshot);
         else
             check_get(view->entries, view->snapshot, below(KEYS));
-    } else if (kind < 993)
+    } else if (kind < 989)
         change_snapshot();
+    else if (kind < 993)
+        feed_model_read(feed, db);
     else if (kind < 997) {
         clock_ms += below(500);
         sim_clock_set(disk, clock_ms);
@@ -382,6 +395,7 @@ int main(int argc, char **argv)
     options.write_buffer_bytes = 1 << 20;
     options.cache_bytes = 256 << 10;
     open_store();
+    feed = feed_model_create((struct feed_model_kit){key_of, fill_value}, seed);
     storm_batch *batch = storm_batch_create();
     for (operation = 0; operation < operations; operation++)
         one_operation(batch);
@@ -391,12 +405,17 @@ int main(int argc, char **argv)
     for (size_t key = 0; key < KEYS; key++)
         check_get(now, NULL, key);
     storm_batch_destroy(batch);
+    feed_model_close(feed);
     CHECK(storm_close(db) == STORM_OK);
     sim_disk_destroy(disk);
     sdb_errors_fini(&errors);
+    uint64_t shown, gone;
+    feed_model_counts(feed, &shown, &gone);
+    feed_model_destroy(feed);
     printf("seed %" PRIu64 ": %" PRIu64 " operations, %" PRIu64 " reopens (%" PRIu64
-           " after a crash), %" PRIu64 " conflicts, %" PRIu64
-           " steps of iterators, revision %" PRIu64 ": all as the model says\n",
-           seed, operations, reopens, losses, conflicts, walked, revision);
+           " after a crash), %" PRIu64 " conflicts, %" PRIu64 " steps of iterators, %" PRIu64
+           " changes by a feed that was overtaken %" PRIu64 " times, revision %" PRIu64
+           ": all as the model says\n",
+           seed, operations, reopens, losses, conflicts, walked, shown, gone, revision);
     return 0;
 }
