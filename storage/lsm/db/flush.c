@@ -198,10 +198,11 @@ void *sdb_flush_thread(void *arg)
             wait_for_work(db, is_broken);
             continue;
         }
-        db->flush_status = flush_once(db);
-        if (db->flush_status == STORM_NO_SPACE && history_gives_way(db))
-            continue;
-        if (db->flush_status != STORM_OK)
+        storm_status status = flush_once(db);
+        if (status == STORM_NO_SPACE && history_gives_way(db))
+            continue; /* nobody has heard of it yet */
+        db->flush_status = status;
+        if (status != STORM_OK)
             db->flush_failures++;
         pthread_cond_broadcast(&db->flushed_cond);
         pthread_cond_broadcast(&db->room_cond);
