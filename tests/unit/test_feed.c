@@ -287,6 +287,37 @@ static void retention_is_by_age_too_and_the_clock_may_jump(void **state)
     kit_close(&kit);
 }
 
+static void times_from_a_clock_that_was_ahead_are_corrected(void **state)
+{
+    struct kit kit;
+    const uint64_t hour = 3600000;
+    uint64_t now = UINT64_C(1700000000000);
+    (void)state;
+    for (int reopens = 0; reopens < 2; reopens++) {
+        store_init(&kit.store, 6);
+        journal_init(&kit.journal, 6);
+        kit.store.tuning = feed_tuning(SEGMENT);
+        kit.store.options.log_retention_ms = 1000 * hour;
+        sim_clock_set(kit.store.disk, now + 500 * hour);
+        store_open(&kit.store);
+        write_some(&kit, 200, 1500);
+        assert_int_equal(storm_flush(kit.store.db, NULL), STORM_OK);
+        sim_clock_set(kit.store.disk, now);
+        write_some(&kit, 100, 1500);
+        assert_int_equal(storm_flush(kit.store.db, NULL), STORM_OK);
+        if (reopens != 0) {
+            store_close(&kit.store);
+            store_open(&kit.store);
+        }
+        assert_int_equal(journal_check_oldest(&kit.journal, kit.store.db), 1);
+        sim_clock_set(kit.store.disk, now + 1001 * hour);
+        write_some(&kit, 1, 100);
+        assert_int_equal(storm_flush(kit.store.db, NULL), STORM_OK);
+        assert_true(journal_check_oldest(&kit.journal, kit.store.db) > 200);
+        kit_close(&kit);
+    }
+}
+
 static void an_idle_store_lets_old_history_go(void **state)
 {
     struct kit kit;
@@ -536,6 +567,7 @@ int main(void)
         cmocka_unit_test(retention_is_by_bytes_and_oldest_first),
         cmocka_unit_test(segments_are_recycled_in_the_steady_state),
         cmocka_unit_test(retention_is_by_age_too_and_the_clock_may_jump),
+        cmocka_unit_test(times_from_a_clock_that_was_ahead_are_corrected),
         cmocka_unit_test(an_idle_store_lets_old_history_go),
         cmocka_unit_test(who_falls_behind_is_told_gone),
         cmocka_unit_test(who_has_seen_all_is_not_gone_when_its_segment_goes),
