@@ -145,6 +145,33 @@ static void a_feed_begins_at_zero_in_the_present_or_in_the_future(void **state)
     kit_close(&kit);
 }
 
+static void a_touch_shows_as_a_put_with_its_value(void **state)
+{
+    struct kit kit;
+    storm_feed *feed;
+    struct storm_change change;
+    (void)state;
+    kit_open(&kit, 2, 1 << 30);
+    assert_int_equal(put_text(kit.store.db, "key", "value"), STORM_OK);
+    assert_int_equal(storm_flush(kit.store.db, NULL), STORM_OK);
+    storm_batch *batch = storm_batch_create();
+    struct storm_op op = {.kind = STORM_TOUCH,
+                          .key = storm_text("key"),
+                          .meta = {.expires_ms = UINT64_C(9000000000000)}};
+    assert_int_equal(storm_batch_add(batch, &op), STORM_OK);
+    assert_int_equal(storm_write(kit.store.db, batch, NULL, NULL), STORM_OK);
+    storm_batch_destroy(batch);
+    assert_int_equal(storm_feed_open(kit.store.db, 2, &feed), STORM_OK);
+    assert_int_equal(storm_feed_next(feed, &change), STORM_OK);
+    assert_int_equal(change.revision, 2);
+    assert_int_equal(change.kind, STORM_PUT);
+    assert_int_equal(change.meta.expires_ms, UINT64_C(9000000000000));
+    assert_int_equal(change.value.size, 5);
+    assert_memory_equal(change.value.data, "value", 5);
+    storm_feed_close(feed);
+    kit_close(&kit);
+}
+
 static void large_segments_are_entered_in_the_middle(void **state)
 {
     struct kit kit;
@@ -563,6 +590,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_feed_shows_all_that_was_committed_in_order),
         cmocka_unit_test(a_feed_begins_at_zero_in_the_present_or_in_the_future),
+        cmocka_unit_test(a_touch_shows_as_a_put_with_its_value),
         cmocka_unit_test(large_segments_are_entered_in_the_middle),
         cmocka_unit_test(retention_is_by_bytes_and_oldest_first),
         cmocka_unit_test(segments_are_recycled_in_the_steady_state),
