@@ -328,6 +328,11 @@ bool sdb_manifest_is_broken(const struct sdb_manifest *manifest)
     return manifest->is_broken;
 }
 
+bool sdb_manifest_is_in_doubt(const struct sdb_manifest *manifest)
+{
+    return manifest->is_broken || manifest->must_roll;
+}
+
 const struct sdb_state *sdb_manifest_state(const struct sdb_manifest *manifest)
 {
     return &manifest->state;

@@ -67,6 +67,9 @@ storm_status sdb_manifest_append(struct sdb_manifest *manifest, const struct sdb
                                  const struct sdb_version *after, uint64_t *next_file);
 
 bool sdb_manifest_is_broken(const struct sdb_manifest *manifest);
+/* After a failed append, until the next one has succeeded: the file may hold an edit of which its
+ * caller was told that it failed. */
+bool sdb_manifest_is_in_doubt(const struct sdb_manifest *manifest);
 const struct sdb_state *sdb_manifest_state(const struct sdb_manifest *manifest);
 void sdb_manifest_close(struct sdb_manifest *manifest); /* NULL is ignored */
 

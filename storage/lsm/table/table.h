@@ -13,6 +13,7 @@
 #include "lsm/entry.h"
 #include "lsm/table/cache.h"
 #include "os/os.h"
+#include "util/buffer.h"
 
 struct sdb_table_options {
     size_t block_bytes;     /* target of uncompressed contents, such as 4,096 */
@@ -102,7 +103,29 @@ storm_status sdb_table_get(struct sdb_table *table, struct storm_slice key, uint
  */
 struct sdb_source *sdb_table_source(struct sdb_table *table, bool fill_cache, size_t readahead);
 
-/* Read and verify every block, the order of all entries and the counts against the properties. */
+/* A check of a whole table: what it calls, and what it found. */
+struct sdb_table_check {
+    /* After every block, with the bytes it takes in the file; a status other than STORM_OK ends the
+     * check with it. May be NULL. */
+    storm_status (*step)(void *ctx, uint64_t bytes);
+    /* A problem, whose sentence is the newest of the os's; the check goes on behind the block that
+     * has it. NULL: the first one ends the check. */
+    void (*problem)(void *ctx, storm_status status);
+    void *ctx;
+
+    uint64_t blocks, entries; /* looked at */
+    uint64_t problems;
+    struct sdb_buffer first_key, last_key; /* of what could be read; empty without entries */
+};
+
+void sdb_table_check_init(struct sdb_table_check *check);
+void sdb_table_check_fini(struct sdb_table_check *check);
+
+/* Read every block from the disk, past the cache, and verify it, the order of all entries, that
+ * index and filter lead to them, and the counts in the properties. The first problem's status. */
+storm_status sdb_table_check(struct sdb_table *table, struct sdb_table_check *check);
+
+/* The same up to the first problem. */
 storm_status sdb_table_verify(struct sdb_table *table);
 
 #endif
