@@ -305,4 +305,9 @@ storm_status sdb_lsm_compact(storm_db *db, struct storm_slice start, struct stor
 
 storm_status sdb_lsm_stats(storm_db *db, struct storm_stats *stats);
 
+/* ---- verify.c ---- */
+
+storm_status sdb_lsm_verify(storm_db *db, storm_progress_fn progress, storm_report_fn report,
+                            void *ctx, struct storm_verify_result *result);
+
 #endif

@@ -37,5 +37,6 @@ const struct sdb_engine sdb_lsm_engine = {
     .feed_notify = sdb_lsm_feed_notify,
     .flush = sdb_lsm_flush,
     .compact = sdb_lsm_compact,
+    .verify = sdb_lsm_verify,
     .stats = sdb_lsm_stats,
 };
