@@ -6,8 +6,8 @@
  * Errors: failures come back as a storm_status (ENOSPC and EDQUOT as STORM_NO_SPACE, ENOENT as
  * STORM_NOT_FOUND, EEXIST as STORM_EXISTS, EACCES, EPERM and EROFS as STORM_DENIED, ENOMEM as
  * STORM_NO_MEMORY, anything else as STORM_IO) and are recorded, with the call, the path and errno
- * in words, in os->errors. STORM_NOT_FOUND of open, size, list and unlink and STORM_EXISTS of mkdir
- * are not recorded: callers ask.
+ * in words, in os->errors. STORM_NOT_FOUND of open, size, list, unlink and rmdir and STORM_EXISTS of
+ * mkdir are not recorded: callers ask.
  * EINTR and short transfers are dealt with inside.
  *
  * Threads: all functions, at once, except that a file is closed once, by its last user.
@@ -66,6 +66,7 @@ struct sdb_os_ops {
     storm_status (*unlink)(struct sdb_os *os, const char *path);
     storm_status (*link)(struct sdb_os *os, const char *from, const char *to);
     storm_status (*mkdir)(struct sdb_os *os, const char *path);
+    storm_status (*rmdir)(struct sdb_os *os, const char *path);
     storm_status (*list)(struct sdb_os *os, const char *dir, sdb_list_fn each, void *ctx);
     storm_status (*sync_dir)(struct sdb_os *os, const char *dir);
     storm_status (*lock)(struct sdb_os *os, const char *path, struct sdb_file **lock);
@@ -165,7 +166,8 @@ static inline storm_status sdb_unlink(struct sdb_os *os, const char *path)
     return os->ops->unlink(os, path);
 }
 
-/* A second name for the same file (checkpoints). */
+/* A second name for the same file (checkpoints, repair). STORM_EXISTS when there is something under
+ * the name; STORM_UNSUPPORTED when the names are on different file systems. */
 static inline storm_status sdb_link(struct sdb_os *os, const char *from, const char *to)
 {
     return os->ops->link(os, from, to);
@@ -175,6 +177,12 @@ static inline storm_status sdb_link(struct sdb_os *os, const char *from, const c
 static inline storm_status sdb_mkdir(struct sdb_os *os, const char *path)
 {
     return os->ops->mkdir(os, path);
+}
+
+/* Remove an empty directory. */
+static inline storm_status sdb_rmdir(struct sdb_os *os, const char *path)
+{
+    return os->ops->rmdir(os, path);
 }
 
 /* Call `each` for every name but . and .., in no order; a status other than STORM_OK ends it. */

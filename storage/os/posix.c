@@ -403,6 +403,7 @@ static const struct sdb_os_ops posix_ops = {
     .unlink = sdb_posix_unlink,
     .link = sdb_posix_link,
     .mkdir = sdb_posix_mkdir,
+    .rmdir = sdb_posix_rmdir,
     .list = sdb_posix_list,
     .sync_dir = sdb_posix_sync_dir,
     .lock = sdb_posix_lock,

@@ -33,6 +33,7 @@ storm_status sdb_posix_rename(struct sdb_os *os, const char *from, const char *t
 storm_status sdb_posix_unlink(struct sdb_os *os, const char *path);
 storm_status sdb_posix_link(struct sdb_os *os, const char *from, const char *to);
 storm_status sdb_posix_mkdir(struct sdb_os *os, const char *path);
+storm_status sdb_posix_rmdir(struct sdb_os *os, const char *path);
 storm_status sdb_posix_list(struct sdb_os *os, const char *dir, sdb_list_fn each, void *ctx);
 storm_status sdb_posix_sync_dir(struct sdb_os *os, const char *dir);
 storm_status sdb_posix_lock(struct sdb_os *os, const char *path, struct sdb_file **lock);

@@ -43,7 +43,14 @@ storm_status sdb_posix_rename(struct sdb_os *os, const char *from, const char *t
 
 storm_status sdb_posix_link(struct sdb_os *os, const char *from, const char *to)
 {
-    return link(from, to) == 0 ? STORM_OK : fail_two(os, "link", from, to, errno);
+    if (link(from, to) == 0)
+        return STORM_OK;
+    if (errno == EXDEV)
+        return sdb_fail(os->errors, STORM_UNSUPPORTED,
+                        "link %s to %s: they are on different file systems, and a hard link needs "
+                        "one",
+                        from, to);
+    return fail_two(os, "link", from, to, errno);
 }
 
 storm_status sdb_posix_unlink(struct sdb_os *os, const char *path)
@@ -51,6 +58,13 @@ storm_status sdb_posix_unlink(struct sdb_os *os, const char *path)
     if (unlink(path) == 0)
         return STORM_OK;
     return errno == ENOENT ? STORM_NOT_FOUND : sdb_posix_fail(os, "unlink", path, errno);
+}
+
+storm_status sdb_posix_rmdir(struct sdb_os *os, const char *path)
+{
+    if (rmdir(path) == 0)
+        return STORM_OK;
+    return errno == ENOENT ? STORM_NOT_FOUND : sdb_posix_fail(os, "rmdir", path, errno);
 }
 
 storm_status sdb_posix_mkdir(struct sdb_os *os, const char *path)

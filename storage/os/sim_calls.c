@@ -405,6 +405,31 @@ static storm_status sim_mkdir(struct sdb_os *os, const char *path)
     return status;
 }
 
+/* Counted and failed as an unlink. */
+static storm_status sim_rmdir(struct sdb_os *os, const char *path)
+{
+    struct sim_disk *disk = sim_disk_of(os);
+    char name[SIM_MAX_NAME];
+    struct sim_node *dir;
+    struct sim_node *node = NULL;
+    storm_status status;
+    bool is_half;
+
+    pthread_mutex_lock(&disk->mu);
+    status = sim_gate(os, SIM_UNLINK, true, path, &is_half);
+    if (status == STORM_OK) {
+        status = find(os, SIM_UNLINK, path, &dir, name, &node);
+        if (status == STORM_NOT_FOUND || (status == STORM_OK && node == NULL))
+            status = STORM_NOT_FOUND;
+        else if (status == STORM_OK && (!node->is_dir || node->seen_names.count != 0))
+            status = sim_fail(os, STORM_IO, SIM_UNLINK, path, "not an empty directory");
+        else if (status == STORM_OK)
+            sim_dir_remove(&disk->medium, dir, name);
+    }
+    pthread_mutex_unlock(&disk->mu);
+    return status;
+}
+
 /* The directory at `path`, for list and sync_dir. */
 static storm_status find_dir(struct sdb_os *os, enum sim_call call, const char *path,
                              struct sim_node **node)
@@ -575,6 +600,7 @@ const struct sdb_os_ops sim_calls_table = {
     .unlink = sim_unlink,
     .link = sim_link,
     .mkdir = sim_mkdir,
+    .rmdir = sim_rmdir,
     .list = sim_list,
     .sync_dir = sim_sync_dir,
     .lock = sim_lock,

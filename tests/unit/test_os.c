@@ -458,6 +458,19 @@ static void out_of_descriptors_comes_with_advice(void **state)
 
 /* ---- Names ------------------------------------------------------------------------------------ */
 
+static void directories_go_when_they_are_empty(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(sdb_mkdir(&f->os, at(f, "d")), STORM_OK);
+    make_file(f, "d/a", "x");
+    assert_int_equal(sdb_rmdir(&f->os, at(f, "d")), STORM_IO);
+    assert_said(f, "rmdir", at(f, "d"), "not empty");
+    assert_int_equal(sdb_unlink(&f->os, at(f, "d/a")), STORM_OK);
+    assert_int_equal(sdb_rmdir(&f->os, at(f, "d")), STORM_OK);
+    assert_int_equal(sdb_rmdir(&f->os, at(f, "d")), STORM_NOT_FOUND);
+}
+
 static void names_move_link_and_go(void **state)
 {
     struct fixture *f = *state;
@@ -727,6 +740,7 @@ int main(void)
         CASE(a_mapping_shows_and_stores_the_file),
         CASE(no_memory_for_a_handle_leaks_nothing),
         CASE(out_of_descriptors_comes_with_advice),
+        CASE(directories_go_when_they_are_empty),
         CASE(names_move_link_and_go),
         CASE(every_call_on_a_name_tells_its_failure),
         CASE(what_permissions_forbid_is_denied),
