@@ -189,6 +189,9 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
                                 struct storm_error *error);
 storm_status sdb_lsm_close(storm_db *db);
 
+/* An id for a store, by which its log records are told from another's; never 0. */
+uint64_t sdb_new_store_id(struct sdb_os *os);
+
 /* A fresh file number; takes mu. `ctx` is the struct sdb_lsm. */
 uint64_t sdb_lsm_next_file(void *ctx);
 
@@ -305,7 +308,9 @@ storm_status sdb_lsm_compact(storm_db *db, struct storm_slice start, struct stor
 
 storm_status sdb_lsm_stats(storm_db *db, struct storm_stats *stats);
 
-/* ---- verify.c ---- */
+/* ---- checkpoint.c, verify.c ---- */
+
+storm_status sdb_lsm_checkpoint(storm_db *db, const char *dir, uint64_t *revision);
 
 storm_status sdb_lsm_verify(storm_db *db, storm_progress_fn progress, storm_report_fn report,
                             void *ctx, struct storm_verify_result *result);

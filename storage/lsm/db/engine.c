@@ -37,6 +37,7 @@ const struct sdb_engine sdb_lsm_engine = {
     .feed_notify = sdb_lsm_feed_notify,
     .flush = sdb_lsm_flush,
     .compact = sdb_lsm_compact,
+    .checkpoint = sdb_lsm_checkpoint,
     .verify = sdb_lsm_verify,
     .stats = sdb_lsm_stats,
 };

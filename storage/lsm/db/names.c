@@ -58,3 +58,15 @@ char *sdb_path(const char *dir, const char *name)
     memcpy(path + dir_size + 1, name, name_size + 1);
     return path;
 }
+
+char *sdb_parent_path(const char *path)
+{
+    size_t size = strlen(path);
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    while (size > 0 && path[size - 1] != '/')
+        size--;
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    return size == 0 ? strdup(".") : strndup(path, size);
+}

@@ -41,4 +41,7 @@ enum sdb_file_kind sdb_name_parse(const char *name, uint64_t *number);
 /* "dir/name" in fresh memory; NULL when out of memory. */
 char *sdb_path(const char *dir, const char *name);
 
+/* The directory that holds `path`, in fresh memory; NULL when out of memory. */
+char *sdb_parent_path(const char *path);
+
 #endif

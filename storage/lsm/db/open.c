@@ -82,20 +82,21 @@ static storm_status take_directory(struct sdb_lsm *db)
 /* Make the name of a new store's directory durable: without it the first power loss takes the whole store. */
 static storm_status sync_parent(struct sdb_lsm *db)
 {
-    char *parent = strdup(db->dir);
+    char *parent = sdb_parent_path(db->dir);
     if (parent == NULL)
         return STORM_NO_MEMORY;
-    size_t size = strlen(parent);
-    while (size > 1 && parent[size - 1] == '/')
-        size--;
-    while (size > 0 && parent[size - 1] != '/')
-        size--;
-    while (size > 1 && parent[size - 1] == '/')
-        size--;
-    parent[size] = '\0';
-    storm_status status = sdb_sync_dir(db->os, size == 0 ? "." : parent);
+    storm_status status = sdb_sync_dir(db->os, parent);
     free(parent);
     return status;
+}
+
+uint64_t sdb_new_store_id(struct sdb_os *os)
+{
+    static _Atomic uint64_t calls;
+    uint64_t call = atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+    return (sdb_mix64(sdb_now_ns(os)) ^ sdb_mix64(sdb_now_ms(os) + 1) ^
+            sdb_mix64((uint64_t)(uintptr_t)&call + call)) |
+           1;
 }
 
 static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inventory,
@@ -108,9 +109,7 @@ static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inve
                         db->dir, inventory->tables, inventory->logs);
     if (db->options.must_exist || db->options.read_only)
         return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
-    uint64_t id = sdb_mix64(sdb_now_ns(db->os)) ^ sdb_mix64(sdb_now_ms(db->os) + 1) ^
-                  sdb_mix64((uint64_t)(uintptr_t)db);
-    *state = (struct sdb_state){.store_id = id | 1};
+    *state = (struct sdb_state){.store_id = sdb_new_store_id(db->os)};
     db->version = sdb_version_create();
     if (db->version == NULL)
         return STORM_NO_MEMORY;
