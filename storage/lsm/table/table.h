@@ -128,4 +128,24 @@ storm_status sdb_table_check(struct sdb_table *table, struct sdb_table_check *ch
 /* The same up to the first problem. */
 storm_status sdb_table_verify(struct sdb_table *table);
 
+/* What can still be read of a damaged table, for repair (salvage.c). */
+struct sdb_salvage {
+    /* Every entry of every whole block, in order; a status other than STORM_OK ends it. */
+    storm_status (*each)(void *ctx, struct storm_slice key, uint64_t tag, struct storm_slice value);
+    /* What could not be read; the sentence is the newest of the os's. */
+    void (*problem)(void *ctx, storm_status status);
+    void *ctx;
+
+    uint64_t blocks, entries; /* handed out */
+    bool has_index;           /* false: blocks were looked for, and the end may be missing */
+};
+
+/*
+ * Hand out the entries of the file's whole blocks. STORM_OK also when there are none. What an older
+ * release must not touch, or this build cannot decode, ends it: STORM_NEWER_FORMAT,
+ * STORM_UNSUPPORTED; so do STORM_NOT_FOUND, STORM_DENIED and STORM_NO_MEMORY.
+ */
+storm_status sdb_table_salvage(struct sdb_os *os, const char *path, uint64_t number,
+                               struct sdb_salvage *salvage);
+
 #endif
