@@ -127,11 +127,16 @@ storm_status sdb_wal_reader_record(struct sdb_wal_reader *reader, uint64_t offse
 
     *is_valid = false;
     *payload = storm_bytes(NULL, 0);
+    *record = (struct sdb_wal_record){0};
     if (offset > end || end - offset < SDB_WAL_RECORD)
         return STORM_OK;
     status = fetch(reader, offset, SDB_WAL_RECORD, &bytes);
-    if (status != STORM_OK || !sdb_wal_record_decode(bytes, reader->seed, offset, record))
+    if (status != STORM_OK)
         return status;
+    if (!sdb_wal_record_decode(bytes, reader->seed, offset, record)) {
+        *record = (struct sdb_wal_record){0};
+        return STORM_OK;
+    }
     size = sdb_wal_record_size(record->length);
     if (size > end - offset)
         return STORM_OK;

@@ -31,7 +31,8 @@ storm_status sdb_wal_reader_header(struct sdb_wal_reader *reader, enum sdb_wal_h
 
 /*
  * The record at `offset`, which may end at `limit` at the latest. *is_valid says whether there is one
- * (both checksums verify). The payload is borrowed until the next call on the reader.
+ * (both checksums verify). The payload is borrowed until the next call on the reader. *record is
+ * the header whenever that verifies, whatever the payload does; otherwise all zero.
  */
 storm_status sdb_wal_reader_record(struct sdb_wal_reader *reader, uint64_t offset, uint64_t limit,
                                    struct sdb_wal_record *record, struct storm_slice *payload,

@@ -82,6 +82,31 @@ storm_status sdb_wal_replay_kept(const struct sdb_wal_options *options, uint64_t
                                  struct sdb_wal_report *report, struct sdb_wal_history **history);
 
 /*
+ * What whole records the segments of a damaged log still hold, for repair (salvage.c). Nothing is
+ * written.
+ */
+struct sdb_wal_salvage {
+    struct sdb_os *os;
+    const char *dir;
+    uint64_t store_id;     /* 0 = not known: that of the newest whole header */
+    uint32_t judged_epoch; /* of the last open, which dropped its torn tail; 0 = not known */
+    sdb_wal_batch_fn each; /* every batch of every whole record, in order of revision */
+    /* After each segment's records have been handed out. */
+    storm_status (*segment)(void *ctx, uint64_t number, uint64_t records);
+    /* What was passed by; the sentence is the newest of the os's. */
+    void (*problem)(void *ctx, storm_status status);
+    void *ctx;
+
+    uint64_t records; /* whole ones, end marks not counted */
+    uint64_t problems;
+    uint64_t revision;  /* the newest that any record's header named, whole or not */
+    uint32_t max_epoch; /* of all headers */
+};
+
+/* STORM_OK also when there is nothing. STORM_NEWER_FORMAT; what `each` returned; STORM_NO_MEMORY. */
+storm_status sdb_wal_salvage(struct sdb_wal_salvage *salvage);
+
+/*
  * Make everything durable and write the end mark that vouches for it, so that the next open can tell
  * any damage from a torn tail. Appending may go on afterwards. Fails as sdb_wal_sync does; a disk too
  * full for the mark is no failure.
