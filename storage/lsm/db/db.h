@@ -189,6 +189,16 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
                                 struct storm_error *error);
 storm_status sdb_lsm_close(storm_db *db);
 
+/* A handle that is not open: os, directory, locks, options; also for repair. NULL: no memory; dir in
+ * it is NULL when that could not be copied. */
+struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
+                               const struct storm_options *options);
+/* Give back all that is in it. No thread of its own runs any more. */
+void sdb_lsm_destroy(struct sdb_lsm *db);
+/* Fill *error (may be NULL) with the newest sentence of `errors`, or (NULL, none) the status. */
+void sdb_open_error(struct sdb_errors *errors, storm_status status, const char *dir,
+                    struct storm_error *error);
+
 /* An id for a store, by which its log records are told from another's; never 0. */
 uint64_t sdb_new_store_id(struct sdb_os *os);
 
@@ -308,8 +318,14 @@ storm_status sdb_lsm_compact(storm_db *db, struct storm_slice start, struct stor
 
 storm_status sdb_lsm_stats(storm_db *db, struct storm_stats *stats);
 
-/* ---- checkpoint.c, verify.c ---- */
+/* ---- checkpoint.c, verify.c, repair.c ---- */
 
+storm_status sdb_lsm_repair(const char *dir, storm_report_fn report, void *ctx,
+                            struct storm_repair_result *result, struct storm_error *error);
+/* The same on a given os (NULL = the real one). */
+storm_status sdb_lsm_repair_on(struct sdb_os *os, const char *dir, storm_report_fn report,
+                               void *ctx, struct storm_repair_result *result,
+                               struct storm_error *error);
 storm_status sdb_lsm_checkpoint(storm_db *db, const char *dir, uint64_t *revision);
 
 storm_status sdb_lsm_verify(storm_db *db, storm_progress_fn progress, storm_report_fn report,

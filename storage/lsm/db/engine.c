@@ -39,5 +39,6 @@ const struct sdb_engine sdb_lsm_engine = {
     .compact = sdb_lsm_compact,
     .checkpoint = sdb_lsm_checkpoint,
     .verify = sdb_lsm_verify,
+    .repair = sdb_lsm_repair,
     .stats = sdb_lsm_stats,
 };

@@ -48,6 +48,13 @@ struct sdb_state {
 storm_status sdb_manifest_read(struct sdb_os *os, const char *dir, struct sdb_garbage *garbage,
                                struct sdb_state *state, struct sdb_version **version);
 
+/* The two steps of it, for repair: the number of the manifest that CURRENT names, and reading the
+ * manifest of any number, which CORRUPT says is missing. */
+storm_status sdb_current_read(struct sdb_os *os, const char *dir, uint64_t *number);
+storm_status sdb_manifest_read_number(struct sdb_os *os, const char *dir, uint64_t number,
+                                      struct sdb_garbage *garbage, struct sdb_state *state,
+                                      struct sdb_version **version);
+
 struct sdb_manifest;
 
 /*

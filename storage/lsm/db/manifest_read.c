@@ -159,8 +159,7 @@ static storm_status read_file(struct sdb_os *os, const char *path, uint64_t max,
     return status;
 }
 
-/* Which manifest counts. */
-static storm_status read_current(struct sdb_os *os, const char *dir, uint64_t *number)
+storm_status sdb_current_read(struct sdb_os *os, const char *dir, uint64_t *number)
 {
     char expected[SDB_NAME_MAX + 16];
     char name[SDB_NAME_MAX];
@@ -275,19 +274,19 @@ static storm_status make_version(struct sdb_file_set *set, struct sdb_version **
     return *version == NULL ? STORM_NO_MEMORY : STORM_OK;
 }
 
-storm_status sdb_manifest_read(struct sdb_os *os, const char *dir, struct sdb_garbage *garbage,
-                               struct sdb_state *state, struct sdb_version **version)
+storm_status sdb_manifest_read_number(struct sdb_os *os, const char *dir, uint64_t number,
+                                      struct sdb_garbage *garbage, struct sdb_state *state,
+                                      struct sdb_version **version)
 {
     char name[SDB_NAME_MAX];
     uint8_t *data = NULL;
     size_t size = 0;
     char *path = NULL;
     *version = NULL;
+    storm_status status = STORM_OK;
     memset(state, 0, sizeof *state);
-    storm_status status = read_current(os, dir, &state->manifest_number);
-    if (status != STORM_OK)
-        return status;
-    sdb_manifest_name(name, state->manifest_number);
+    state->manifest_number = number;
+    sdb_manifest_name(name, number);
     struct sdb_file_set *set = sdb_file_set_create(garbage);
     path = sdb_path(dir, name);
     if (set == NULL || path == NULL) {
@@ -316,4 +315,15 @@ out:
     free(data);
     free(path);
     return status;
+}
+
+storm_status sdb_manifest_read(struct sdb_os *os, const char *dir, struct sdb_garbage *garbage,
+                               struct sdb_state *state, struct sdb_version **version)
+{
+    uint64_t number;
+    *version = NULL;
+    memset(state, 0, sizeof *state);
+    storm_status status = sdb_current_read(os, dir, &number);
+    return status == STORM_OK ? sdb_manifest_read_number(os, dir, number, garbage, state, version)
+                              : status;
 }

@@ -70,3 +70,9 @@ char *sdb_parent_path(const char *path)
         size--;
     return size == 0 ? strdup(".") : strndup(path, size);
 }
+
+const char *sdb_name_within(const char *dir, const char *line)
+{
+    size_t size = strlen(dir);
+    return strncmp(line, dir, size) == 0 && line[size] == '/' ? line + size + 1 : line;
+}

@@ -44,4 +44,7 @@ char *sdb_path(const char *dir, const char *name);
 /* The directory that holds `path`, in fresh memory; NULL when out of memory. */
 char *sdb_parent_path(const char *path);
 
+/* `line` without "dir/" at its beginning, where it has that. */
+const char *sdb_name_within(const char *dir, const char *line);
+
 #endif

@@ -313,8 +313,8 @@ static storm_status start_threads(struct sdb_lsm *db)
 
 /* ---- The whole ---- */
 
-static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
-                                 const struct storm_options *options)
+struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
+                               const struct storm_options *options)
 {
     struct sdb_lsm *db = calloc(1, sizeof *db);
     if (db == NULL)
@@ -343,8 +343,8 @@ static struct sdb_lsm *create_db(struct sdb_os *os, const char *dir,
     return db;
 }
 
-/* Give back everything that create_db and the open have made so far; the threads have ended. */
-static void destroy_db(struct sdb_lsm *db)
+/* Give back everything that sdb_lsm_create and the open have made so far; the threads have ended. */
+void sdb_lsm_destroy(struct sdb_lsm *db)
 {
     sdb_view_release(db->view);
     sdb_memtable_unref(db->active.table);
@@ -404,8 +404,8 @@ static storm_status recover(struct sdb_lsm *db)
     return sdb_list(db->os, db->dir, remove_orphan, &orphans);
 }
 
-static void report(struct sdb_errors *errors, storm_status status, const char *dir,
-                   struct storm_error *error)
+void sdb_open_error(struct sdb_errors *errors, storm_status status, const char *dir,
+                    struct storm_error *error)
 {
     if (error == NULL)
         return;
@@ -430,9 +430,9 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
                                 struct storm_error *error)
 {
     *out = NULL;
-    struct sdb_lsm *db = create_db(os, dir, options);
+    struct sdb_lsm *db = sdb_lsm_create(os, dir, options);
     if (db == NULL) {
-        report(NULL, STORM_NO_MEMORY, dir, error);
+        sdb_open_error(NULL, STORM_NO_MEMORY, dir, error);
         return STORM_NO_MEMORY;
     }
     if (tuning != NULL)
@@ -453,7 +453,7 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
     }
     free(view);
     if (status != STORM_OK) {
-        report(db->os->errors, status, dir, error);
+        sdb_open_error(db->os->errors, status, dir, error);
         db->is_closing = true;
         (void)sdb_lsm_close(&db->base);
         return status;
@@ -490,6 +490,6 @@ storm_status sdb_lsm_close(storm_db *base)
         bool is_broken = atomic_load_explicit(&db->is_broken, memory_order_acquire);
         status = is_broken ? STORM_COMMIT_UNKNOWN : sdb_wal_finish(db->wal);
     }
-    destroy_db(db);
+    sdb_lsm_destroy(db);
     return status;
 }

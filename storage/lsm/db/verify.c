@@ -48,12 +48,8 @@ struct verify {
 
 static void say(struct verify *verify, storm_status status, const char *line)
 {
-    /* The directory is the caller's own, and it wants the file's name first. */
-    size_t size = strlen(verify->db->dir);
-    if (strncmp(line, verify->db->dir, size) == 0 && line[size] == '/')
-        line += size + 1;
     if (verify->report != NULL)
-        verify->report(verify->ctx, status, line);
+        verify->report(verify->ctx, status, sdb_name_within(verify->db->dir, line));
 }
 
 /* A problem, whose sentence was recorded last. */
