@@ -511,6 +511,8 @@ STORM_API STORM_MUST_CHECK storm_status storm_compact(storm_db *db, struct storm
  * (STORM_EXISTS) and whose parent must be on the same file system: the tables are hard links, so it
  * costs a flush and little space. Durable on return; *revision (may be NULL) is its newest. Reads
  * and writes go on meanwhile. A failure leaves no `dir` behind, as far as the file system allows.
+ * STORM_UNSUPPORTED on another file system; STORM_READ_ONLY when the store takes no writes, for what
+ * is in memory cannot be flushed then.
  */
 STORM_API STORM_MUST_CHECK storm_status storm_checkpoint(storm_db *db, const char *dir,
                                                          uint64_t *revision);
@@ -528,7 +530,8 @@ struct storm_verify_result {
  * filters (no key may be ruled out), properties, and that tables of a level do not overlap. Works
  * on the tables of now, beside reads and writes; the log was checked when it was opened.
  * STORM_CORRUPT when there are problems, each of them reported; STORM_CANCELLED when `progress`
- * returned false. `report` and `progress` may be NULL.
+ * returned false. `report` and `progress` may be NULL; neither may call the store. Lines under
+ * STORM_OK are information: files that are not part of the store.
  */
 STORM_API STORM_MUST_CHECK storm_status storm_verify(storm_db *db, storm_progress_fn progress,
                                                      storm_report_fn report, void *ctx,
@@ -536,7 +539,7 @@ STORM_API STORM_MUST_CHECK storm_status storm_verify(storm_db *db, storm_progres
 
 struct storm_repair_result {
     uint64_t tables_kept;     /* whole, used as they are */
-    uint64_t tables_salvaged; /* damaged: what could be read is in new ones */
+    uint64_t tables_salvaged; /* what could be read, if not all, is in new ones */
     uint64_t tables_lost;     /* nothing of them could be read */
     uint64_t log_records;     /* found in log segments and written to new tables */
     uint64_t entries;         /* in the repaired store, versions counted */
