@@ -22,7 +22,7 @@
 #define STRIDE 1
 #endif
 
-enum { KEYS = 240, VERSIONS = 12, TEXT = 64, FLIP_STEP = 67 * STRIDE };
+enum { KEYS = 240, VERSIONS = 12, TEXT = 64, FLIP_STEP = 131 * STRIDE };
 
 /* Every value that each key ever had, oldest first; "" is a delete. */
 static struct {

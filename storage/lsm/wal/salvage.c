@@ -124,6 +124,7 @@ static void link_segments(struct walk *walk)
 
 /* ---- Records ---- */
 
+/* All batches of a whole record, or none. */
 static storm_status hand_out(struct walk *walk, uint64_t offset,
                              const struct sdb_wal_record *record, struct storm_slice payload)
 {
@@ -141,12 +142,18 @@ static storm_status hand_out(struct walk *walk, uint64_t offset,
                              "%s: log record at offset %" PRIu64 ": revision %" PRIu64
                              " follows revision %" PRIu64,
                              walk->reader.path, offset, record->first_revision, walk->revision));
-    for (uint32_t i = 0; i < record->batches && status == STORM_OK; i++) {
+    for (uint32_t i = 0; i < record->batches; i++) {
         if (!sdb_read_u32(&cursor, &size) || !sdb_read_bytes(&cursor, size, &ops))
-            return tell(walk, sdb_fail(salvage->os->errors, STORM_CORRUPT,
-                                       "%s: log record at offset %" PRIu64
-                                       ": a batch is longer than its record",
-                                       walk->reader.path, offset));
+            break;
+    }
+    if (cursor.at == NULL || sdb_cursor_left(&cursor) != 0)
+        return tell(walk,
+                    sdb_fail(salvage->os->errors, STORM_CORRUPT,
+                             "%s: log record at offset %" PRIu64 ": its batches do not fill it",
+                             walk->reader.path, offset));
+    cursor = sdb_cursor(payload);
+    for (uint32_t i = 0; i < record->batches && status == STORM_OK; i++) {
+        (void)(sdb_read_u32(&cursor, &size) && sdb_read_bytes(&cursor, size, &ops));
         status = walk->refused = salvage->each(salvage->ctx, record->first_revision + i, ops);
     }
     walk->revision = record->first_revision + record->batches - 1;
