@@ -11,6 +11,11 @@
  * Neither trusts the block cache nor fills it. Flushes, compactions, reads and writes go on; what
  * they replace meanwhile stays on the disk as long as the version is held.
  *
+ * A store that was opened read-only may have a writer in another process, which holds no lock of ours:
+ * the manifest on the disk may name other tables by now. There the version in memory is checked without
+ * it, for it was read from the manifest when the store was opened; a table that is gone and that
+ * the manifest of now does not name either was replaced, and is no problem.
+ *
  * A sentence names its file first. Failures are recorded in a ring of this call's own, so that no
  * other thread's can come between; of each file that has any, the first goes into the store's too
  * and counts there. Files that are not part of the store are reported under STORM_OK and are no
@@ -237,6 +242,31 @@ static storm_status check_open_table(struct verify *verify, struct sdb_table *ta
     return is_over ? status : STORM_OK;
 }
 
+static bool is_in(const struct sdb_version *version, uint64_t number)
+{
+    for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
+        for (size_t i = 0; i < version->levels[l].count; i++) {
+            if (version->levels[l].files[i]->number == number)
+                return true;
+        }
+    }
+    return false;
+}
+
+/* Whether a table that is gone was replaced by a writer in another process. */
+static bool was_replaced(struct verify *verify, uint64_t number)
+{
+    struct sdb_state state;
+    struct sdb_version *version = NULL;
+    if (!verify->db->options.read_only)
+        return false;
+    storm_status status =
+        sdb_manifest_read(&verify->os, verify->db->dir, &verify->db->garbage, &state, &version);
+    bool is_gone = status == STORM_OK && !is_in(version, number);
+    sdb_version_unref(version);
+    return is_gone;
+}
+
 static storm_status check_table(struct verify *verify, const struct sdb_table_file *file,
                                 const struct sdb_table_file *said)
 {
@@ -255,6 +285,9 @@ static storm_status check_table(struct verify *verify, const struct sdb_table_fi
     if (status == STORM_OK) {
         status = check_open_table(verify, table, file, said);
         sdb_table_close(table);
+    } else if (status == STORM_NOT_FOUND && was_replaced(verify, file->number)) {
+        verify->result->tables--;
+        status = STORM_OK;
     } else if (status != STORM_NO_MEMORY) {
         tell_problem(verify, status);
         status = STORM_OK;
@@ -285,13 +318,7 @@ static bool is_part(const struct verify *verify, enum sdb_file_kind kind, uint64
     case SDB_FILE_MANIFEST:
         return number == verify->manifest_number;
     case SDB_FILE_TABLE:
-        for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
-            for (size_t i = 0; i < verify->version->levels[l].count; i++) {
-                if (verify->version->levels[l].files[i]->number == number)
-                    return true;
-            }
-        }
-        return false;
+        return is_in(verify->version, number);
     case SDB_FILE_LOG:
     case SDB_FILE_SPARE:
         return true;
@@ -326,20 +353,21 @@ static storm_status tell_stray(void *ctx, const char *name)
 static storm_status check_state(struct verify *verify)
 {
     struct sdb_lsm *db = verify->db;
-    struct sdb_state disk, memory;
+    struct sdb_state disk, memory = {0};
     pthread_mutex_lock(&db->manifest_mu);
     pthread_mutex_lock(&db->mu);
     verify->version = sdb_version_ref(db->version);
     pthread_mutex_unlock(&db->mu);
-    bool has_manifest = db->manifest != NULL; /* none when the store was opened read-only */
-    if (has_manifest) {
+    if (!db->options.read_only) {
         memory = *sdb_manifest_state(db->manifest);
         verify->is_in_doubt = sdb_manifest_is_in_doubt(db->manifest);
     }
     storm_status status =
         sdb_manifest_read(&verify->os, db->dir, &db->garbage, &disk, &verify->on_disk);
     pthread_mutex_unlock(&db->manifest_mu);
-    return check_manifest(verify, status, &disk, has_manifest ? &memory : NULL);
+    if (db->options.read_only) /* it serves to say more about tables that it still names */
+        return status == STORM_NO_MEMORY ? status : STORM_OK;
+    return check_manifest(verify, status, &disk, &memory);
 }
 
 storm_status sdb_lsm_verify(storm_db *base, storm_progress_fn progress, storm_report_fn report,
@@ -359,7 +387,8 @@ storm_status sdb_lsm_verify(storm_db *base, storm_progress_fn progress, storm_re
         return STORM_NO_MEMORY;
     sdb_errors_init(&verify.errors, NULL, NULL);
     storm_status status = check_state(&verify);
-    if (status == STORM_OK)
+    /* Beside a writer everything is in flux. */
+    if (status == STORM_OK && !db->options.read_only)
         status = sdb_list(&verify.os, db->dir, tell_stray, &verify);
     if (status == STORM_OK) {
         check_levels(&verify);
