@@ -9,7 +9,7 @@
  * condition that nobody wrote since, again and again if somebody did.
  */
 #include "async.h"
-#include "json.h"
+#include "entry.h"
 #include "kv.h"
 #include "moment.h"
 #include "response.h"
@@ -37,42 +37,20 @@ static void add_value_headers(struct api_answer *answer, const struct storm_valu
         api_answer_date(answer, "Storm-Expires-At", value->meta.expires_ms);
 }
 
-/* The value inside the entry: as it is when it is JSON, which a library user may have failed to see
- * to, so it is checked; else as base64 with its type. */
-static void add_entry_value(struct api_text *text, const struct api_request *request)
-{
-    const struct storm_value *value = &request->value;
-    struct api_json_error error;
-    bool is_json = api_media_is_json(value->meta.type) &&
-                   value->bytes.size <= request->server->config->limits_json_bytes &&
-                   api_json_check(value->bytes, &error);
-    if (is_json) {
-        api_text_adds(text, ",\"value\":");
-        api_text_add(text, value->bytes.data, value->bytes.size);
-    } else {
-        api_text_adds(text, ",\"value_b64\":\"");
-        api_text_add_base64(text, value->bytes);
-        api_text_adds(text, "\"");
-    }
-    if (value->meta.type.size != 0) {
-        api_text_adds(text, ",\"content_type\":");
-        api_text_add_json(text, value->meta.type);
-    }
-}
-
 static enum MHD_Result send_entry(struct api_request *request)
 {
     const struct storm_value *value = &request->value;
     struct api_text text;
-    /* Base64 makes 4 bytes of 3, a key at worst 6 of 1. */
-    api_text_init(&text, value->bytes.size / 3 * 4 + request->key.size * 6 + 1024);
-    api_text_adds(&text, "{");
-    api_add_key(&text, request->key);
-    add_entry_value(&text, request);
-    api_text_addf(&text, ",\"revision\":%llu", (unsigned long long)value->revision);
-    api_text_add_time(&text, "modified_at", value->meta.modified_ms);
-    api_text_add_time(&text, "expires_at", value->meta.expires_ms);
-    api_text_adds(&text, "}\n");
+    bool is_json = api_entry_is_json(value->bytes, value->meta.type,
+                                     request->server->config->limits_json_bytes);
+    /* Base64 makes 4 bytes of 3. */
+    api_text_init(&text, value->bytes.size / 3 * 4 + api_entry_room(request->key.size));
+    api_entry_begin(&text, request->key, is_json);
+    if (is_json)
+        api_text_add(&text, value->bytes.data, value->bytes.size);
+    else
+        api_text_add_base64(&text, value->bytes);
+    api_entry_end(&text, &value->meta, value->revision, is_json);
     struct api_answer answer = api_answer_text(MHD_HTTP_OK, &text, "application/json");
     add_value_headers(&answer, value);
     return api_send(request, &answer);

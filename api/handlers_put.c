@@ -11,6 +11,7 @@
 #include <stdio.h>
 
 #include "async.h"
+#include "entry.h"
 #include "json.h"
 #include "kv.h"
 #include "moment.h"

@@ -242,15 +242,3 @@ char *api_key_text(const struct api_request *request, char text[API_KEY_TEXT_MAX
         memcpy(text + shown, dots, sizeof dots);
     return text;
 }
-
-void api_add_key(struct api_text *text, struct storm_slice key)
-{
-    if (api_is_utf8(key)) {
-        api_text_adds(text, "\"key\":");
-        api_text_add_json(text, key);
-        return;
-    }
-    api_text_adds(text, "\"key_b64\":\"");
-    api_text_add_base64(text, key);
-    api_text_adds(text, "\"");
-}

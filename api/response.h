@@ -61,7 +61,4 @@ enum MHD_Result api_fail_store(struct api_request *request, storm_status status)
 #define API_KEY_TEXT_MAX 96
 char *api_key_text(const struct api_request *request, char text[API_KEY_TEXT_MAX]);
 
-/* Add "key":"..." or, for bytes that are no UTF-8, "key_b64":"...". */
-void api_add_key(struct api_text *text, struct storm_slice key);
-
 #endif
