@@ -23,6 +23,7 @@
 #include "log.h"
 #include "moment.h"
 #include "server.h"
+#include "store.h"
 
 extern char **environ;
 
@@ -103,41 +104,6 @@ static void begin_serving(struct stop *stop)
     pthread_mutex_lock(&stop->mu);
     stop->is_serving = true;
     pthread_mutex_unlock(&stop->mu);
-}
-
-/* ---- Configuration to options ---- */
-
-static void set_options(const struct storm_config *config, struct storm_options *options)
-{
-    static const enum storm_sync syncs[] = {
-        [CONFIG_WAL_SYNC_ALWAYS] = STORM_SYNC_FULL,
-        [CONFIG_WAL_SYNC_INTERVAL] = STORM_SYNC_INTERVAL,
-        [CONFIG_WAL_SYNC_OFF] = STORM_SYNC_NONE,
-    };
-    static const enum storm_codec codecs[] = {
-        [CONFIG_TABLE_CODEC_NONE] = STORM_CODEC_NONE,
-        [CONFIG_TABLE_CODEC_DEFLATE] = STORM_CODEC_DEFLATE,
-        [CONFIG_TABLE_CODEC_LZ4] = STORM_CODEC_LZ4,
-        [CONFIG_TABLE_CODEC_ZSTD] = STORM_CODEC_ZSTD,
-    };
-    storm_options_init(options);
-    options->memtable_bytes = (size_t)config->memtable_bytes;
-    options->memtable_entries = (size_t)config->memtable_entries;
-    options->write_buffer_bytes = (size_t)config->write_buffer_bytes;
-    options->cache_bytes = (size_t)config->cache_bytes;
-    options->sync = syncs[config->wal_sync];
-    options->sync_interval_ms = (unsigned)config->wal_interval_ms;
-    options->log_retention_bytes = config->wal_retention_bytes;
-    options->log_retention_ms = config->wal_retention_ms;
-    options->codec = codecs[config->table_codec];
-    options->codec_level = (int)config->table_codec_level;
-    options->block_bytes = (size_t)config->table_block_bytes;
-    options->bloom_bits = config->table_bloom_bits;
-    options->max_key_bytes = (size_t)config->limits_key_bytes;
-    options->max_value_bytes = (size_t)config->limits_value_bytes;
-    if (options->max_batch_bytes < options->max_value_bytes + options->max_key_bytes)
-        options->max_batch_bytes = options->max_value_bytes + options->max_key_bytes;
-    options->log = api_log_line;
 }
 
 /* As many descriptors as connections may need, as far as the hard limit goes. */
@@ -221,26 +187,6 @@ static int stop_serving(struct api_server *server, storm_db *db)
     return EXIT_SUCCESS;
 }
 
-/* What to do about a store that cannot be opened; empty when the store's own sentence is all there is. */
-static const char *advice_for(storm_status status)
-{
-    switch (status) {
-    case STORM_LOCKED:
-        return "; another process has it open: stop that one, or choose another directory with "
-               "--data_dir";
-    case STORM_DENIED:
-        return "; run as the owner of the directory, or choose another one with --data_dir";
-    case STORM_NEWER_FORMAT:
-        return "; nothing was changed: use the release that wrote it, or a later one";
-    case STORM_CORRUPT:
-        return "; nothing was changed: restore the directory from a backup";
-    case STORM_NO_SPACE:
-        return "; free some disk space and start again";
-    default:
-        return "";
-    }
-}
-
 static int serve(const struct storm_config *config)
 {
     /* The thread that takes signals goes on to the very end of the process, and so does this. */
@@ -262,13 +208,16 @@ static int serve(const struct storm_config *config)
     struct storm_options options;
     struct storm_error error;
     storm_db *db;
-    set_options(config, &options);
+    api_store_options(config, &options);
+    options.log = api_log_line;
     storm_status status = storm_open(config->data_dir, &options, &db, &error);
     if (status != STORM_OK) {
         api_server_drain(&server, 1000);
         api_server_stop(&server);
-        fprintf(stderr, "stormd: cannot open %s: %s%s\n", config->data_dir, error.message,
-                advice_for(status));
+        bool is_place = status == STORM_LOCKED || status == STORM_DENIED;
+        fprintf(stderr, "stormd: cannot open %s: %s%s%s\n", config->data_dir, error.message,
+                api_store_advice(status),
+                is_place ? ", or choose another directory with --data_dir" : "");
         return EXIT_FAILURE;
     }
     begin_serving(&stop);
