@@ -35,6 +35,7 @@ RUN apt-get update && apt-get install --yes --no-install-recommends \
         --shell /usr/sbin/nologin stormdb \
     && install --directory --owner=stormdb --group=stormdb --mode=0700 /var/lib/stormdb
 COPY --from=build /image/usr/bin/stormd /usr/bin/stormd
+COPY --from=build /image/usr/bin/stormctl /usr/bin/stormctl
 COPY --from=build /image/etc/stormdb/storm.conf /etc/stormdb/storm.conf
 
 # Inside a container the loopback address would reach nobody. The health check reads the same.

@@ -88,13 +88,13 @@ done < <(sed -n 's/^COPY --from=build //p' "$WORK/run")
 echo "installed below /usr, everything is where Debian expects it"
 multiarch=$(gcc -print-multiarch 2>/dev/null)
 libdir=/usr/lib${multiarch:+/$multiarch}
-for path in /usr/bin/stormd "$libdir/libstorm.so" "$libdir/libstorm.a" "$libdir/pkgconfig/storm.pc" \
+for path in /usr/bin/stormd /usr/bin/stormctl "$libdir/libstorm.so" "$libdir/libstorm.a" "$libdir/pkgconfig/storm.pc" \
     /usr/include/storm/storm.h /usr/include/storm/key.h /usr/share/man/man8/stormd.8 \
-    /usr/share/man/man5/storm.conf.5 /etc/stormdb/storm.conf; do
+    /usr/share/man/man5/storm.conf.5 /usr/share/man/man1/stormctl.1 /etc/stormdb/storm.conf; do
     check "$path is installed" test -s "$WORK/image$path"
 done
 
-echo "the program finds its libraries in the packages that are named"
+echo "the programs find their libraries in the packages that are named"
 packages "$WORK/run" >"$WORK/runtime"
 echo libc6 >>"$WORK/runtime"
 while read -r library; do
@@ -103,7 +103,8 @@ while read -r library; do
     # dpkg may know the file from before /lib became a link to /usr/lib.
     package=$(dpkg -S "$path" "${path#/usr}" 2>/dev/null | head -n 1 | cut -d: -f1)
     check "$library ($package) is installed there" grep -qxF "$package" "$WORK/runtime"
-done < <(objdump -p "$WORK/image/usr/bin/stormd" 2>/dev/null | awk '$1 == "NEEDED" { print $2 }')
+done < <(objdump -p "$WORK/image/usr/bin/stormd" "$WORK/image/usr/bin/stormctl" 2>/dev/null |
+    awk '$1 == "NEEDED" { print $2 }' | sort -u)
 
 echo "what the build made runs as the image would run it"
 STORMD=$WORK/image/usr/bin/stormd
@@ -121,6 +122,8 @@ if [ -x "$STORMD" ]; then
     expect_status 201
     storm_stop
     check_equal "SIGTERM ends it with" $? 0
+    check "stormctl shows what it stored" test \
+        "$("$WORK/image/usr/bin/stormctl" dump "$STORM_DATA_DIR" --format=text)" = $'a\t1'
     check_not "the health check sees that" "$STORMD" healthcheck 2>"$WORK/err"
 fi
 finish
