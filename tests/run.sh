@@ -4,19 +4,20 @@
 # failed. Needs Debian 12 or later, as root or with sudo only while something is missing.
 #
 #   ./tests/run.sh              everything
-#   ./tests/run.sh STAGE...     only these: style tools gcc clang asan tsan fuzz
+#   ./tests/run.sh STAGE...     only these: style tools gcc clang coverage asan tsan fuzz
 #
 #   STORM_FUZZ_SECONDS=10       for each fuzz target
 #   STORM_JOBS=2                parallel compilers and tests; the number of cores unless told
 #
-# Everything it makes is below build/: build/test, build/clang, build/asan, build/tsan, build/fuzz;
-# what each step printed is in build/logs. What fails is printed as well.
+# Everything it makes is below build/: build/test, build/clang, build/coverage, build/asan, build/tsan,
+# build/fuzz; what each step printed is in build/logs. What fails is printed as well.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 # shellcheck source=config/packages.sh
 . config/packages.sh
 
 FUZZ_SECONDS=${STORM_FUZZ_SECONDS:-10}
+LEAST_COVERED=90
 JOBS=${STORM_JOBS:-$(nproc)}
 LOGS=build/logs
 PASSED=0
@@ -160,6 +161,17 @@ stage_clang() {
     build clang clang
 }
 
+# How much of the engine the units and the model reach. Counting costs time, so the model is short.
+stage_coverage() {
+    build coverage gcc -DCMAKE_BUILD_TYPE=Debug -DSTORM_COVERAGE=ON || return
+    find build/coverage -name '*.gcda' -delete
+    run_ctest coverage --label-regex unit
+    gate "model with 100,000 operations" coverage-model build/coverage/tests/model 100000
+    gate "at least $LEAST_COVERED % of the lines of storage/ are covered" coverage \
+        tests/support/coverage.sh build/coverage "$LEAST_COVERED" &&
+        sed 's/^/    /' "$LOGS/coverage.log"
+}
+
 # Memory errors and undefined behaviour: units, model, and the server under a part of the HTTP tests.
 stage_asan() {
     build asan clang -DCMAKE_BUILD_TYPE=Debug -DSTORM_SANITIZE=address || return
@@ -198,12 +210,12 @@ fuzz() {
 # ---- All of them ----------------------------------------------------------------------------------
 
 stages=("$@")
-[ $# -gt 0 ] || stages=(tools style gcc clang asan tsan fuzz)
+[ $# -gt 0 ] || stages=(tools style gcc clang coverage asan tsan fuzz)
 for stage in "${stages[@]}"; do
     case $stage in
-    tools | style | gcc | clang | asan | tsan | fuzz) ;;
+    tools | style | gcc | clang | coverage | asan | tsan | fuzz) ;;
     *)
-        echo "There is no stage '$stage': tools style gcc clang asan tsan fuzz" >&2
+        echo "There is no stage '$stage': tools style gcc clang coverage asan tsan fuzz" >&2
         exit 2
         ;;
     esac
