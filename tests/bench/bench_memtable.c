@@ -65,7 +65,7 @@ static struct key *make_keys(size_t count, bool shuffle)
 
 static struct sdb_memtable *create(void)
 {
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     if (memtable == NULL)
         abort();
     return memtable;

@@ -138,8 +138,8 @@ static void bench_codec(enum storm_codec codec, const char *name)
     struct sdb_table *table;
     double ns = build(codec, &bytes);
     double raw = (double)entries * (KEY + VALUE);
-    struct sdb_cache *none = sdb_cache_create(0);
-    struct sdb_cache *large = sdb_cache_create((size_t)1 << 30);
+    struct sdb_cache *none = sdb_cache_create(0, NULL);
+    struct sdb_cache *large = sdb_cache_create((size_t)1 << 30, NULL);
     printf("%-8s build %6.0f MB/s (%4.0f ns/entry), %5.3f of the raw size\n", name, raw * 1000 / ns,
            ns / (double)entries, (double)bytes / raw);
     must(sdb_table_open(&os, path, 1, 0, none, &table));

@@ -19,7 +19,7 @@ void kit_init(struct kit *kit, size_t cache_bytes)
     sdb_errors_init(&kit->errors, NULL, NULL);
     kit->disk = sim_disk_create(1);
     sim_os_init(&kit->os, kit->disk, &kit->errors);
-    kit->cache = sdb_cache_create(cache_bytes);
+    kit->cache = sdb_cache_create(cache_bytes, NULL);
     assert(kit->disk != NULL && kit->cache != NULL);
 }
 

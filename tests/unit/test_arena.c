@@ -18,7 +18,7 @@ static void an_empty_arena_has_taken_nothing(void **state)
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     assert_int_equal(atomic_load(&arena.bytes), 0);
     sdb_arena_fini(&arena);
     sdb_arena_fini(&arena);
@@ -33,7 +33,7 @@ static void allocations_are_aligned_and_do_not_overlap(void **state)
     } blocks[BLOCKS];
     uint64_t random = random_seed(11);
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     size_t total = 0;
     for (size_t i = 0; i < BLOCKS; i++) {
         size_t align = (size_t)1 << random_below(&random, 7);
@@ -53,12 +53,12 @@ static void allocations_are_aligned_and_do_not_overlap(void **state)
     assert_int_equal(atomic_load(&arena.bytes), 0);
 }
 
-static void chunks_double_from_64_kib_to_1_mib(void **state)
+static void chunks_double_from_64_to_256_kib(void **state)
 {
     (void)state;
-    static const size_t sizes[] = {64, 128, 256, 512, 1024, 1024, 1024};
+    static const size_t sizes[] = {64, 128, 256, 256, 256, 256, 256};
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     size_t total = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         size_t before = atomic_load(&arena.bytes);
@@ -74,7 +74,7 @@ static void a_large_allocation_gets_its_own_chunk_and_wastes_no_other(void **sta
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     uint8_t *first = sdb_arena_alloc(&arena, 100, 1);
     size_t before = atomic_load(&arena.bytes);
     uint8_t *large = sdb_arena_alloc(&arena, 3000 * KIB, 64);
@@ -91,7 +91,7 @@ static void sizes_that_overflow_are_refused(void **state)
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     assert_null(sdb_arena_alloc(&arena, SIZE_MAX, 64));
     assert_null(sdb_arena_alloc(&arena, SIZE_MAX - 32, 1));
     uint8_t *at = sdb_arena_alloc(&arena, 1, 1);
@@ -106,7 +106,7 @@ static void a_failed_allocation_changes_nothing(void **state)
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     alloc_fail_at(1, true);
     void *small = sdb_arena_alloc(&arena, 8, 8);
     void *large = sdb_arena_alloc(&arena, 1000 * KIB, 8);
@@ -127,7 +127,7 @@ static void what_was_reserved_is_there_when_memory_is_not(void **state)
     uint64_t random = random_seed(12);
     for (unsigned round = 0; round < 300; round++) {
         struct sdb_arena arena;
-        sdb_arena_init(&arena);
+        sdb_arena_init(&arena, NULL);
         for (unsigned group = 0; group < 12; group++) {
             size_t left =
                 random_below(&random, random_below(&random, 8) == 0 ? 3000 * KIB : 60 * KIB);
@@ -161,7 +161,7 @@ static void reserving_neither_wastes_the_chunk_in_use_nor_adds_up(void **state)
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     uint8_t *first = sdb_arena_alloc(&arena, 100, 1);
     assert_true(sdb_arena_reserve(&arena, 100 * KIB));
     size_t bytes = atomic_load(&arena.bytes);
@@ -177,7 +177,7 @@ static void what_is_not_used_can_be_given_back(void **state)
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     assert_non_null(sdb_arena_alloc(&arena, 100, 1));
     for (int i = 0; i < 3; i++) {
         assert_true(sdb_arena_reserve(&arena, 1000 * KIB));
@@ -197,7 +197,7 @@ static void reserving_without_memory_says_so(void **state)
 {
     (void)state;
     struct sdb_arena arena;
-    sdb_arena_init(&arena);
+    sdb_arena_init(&arena, NULL);
     assert_non_null(sdb_arena_alloc(&arena, 100, 1));
     alloc_fail_at(3, true);
     assert_false(sdb_arena_reserve(&arena, 1000 * KIB));
@@ -216,7 +216,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_arena_has_taken_nothing),
         cmocka_unit_test(allocations_are_aligned_and_do_not_overlap),
-        cmocka_unit_test(chunks_double_from_64_kib_to_1_mib),
+        cmocka_unit_test(chunks_double_from_64_to_256_kib),
         cmocka_unit_test(a_large_allocation_gets_its_own_chunk_and_wastes_no_other),
         cmocka_unit_test(sizes_that_overflow_are_refused),
         cmocka_unit_test(a_failed_allocation_changes_nothing),

@@ -337,8 +337,8 @@ static storm_status decide(const struct sdb_view *view, struct sdb_overlay *over
 
 static void a_member_without_memory_leaves_no_trace_in_its_group(void **state)
 {
-    struct sdb_overlay *overlay = sdb_overlay_create();
-    struct sdb_view view = {.active = sdb_memtable_create()};
+    struct sdb_overlay *overlay = sdb_overlay_create(NULL);
+    struct sdb_view view = {.active = sdb_memtable_create(NULL)};
     storm_batch *large = storm_batch_create(), *check = storm_batch_create();
     char key[16];
     (void)state;

@@ -64,7 +64,7 @@ static void a_batch_without_memory_leaves_nothing_in_the_overlay(void **state)
     struct sdb_lsm *db = sdb_lsm(store.db);
     assert_int_equal(sdb_checks_read(db, check), STORM_OK);
     struct sdb_view *view = sdb_view_acquire(db);
-    struct sdb_overlay *overlay = sdb_overlay_create();
+    struct sdb_overlay *overlay = sdb_overlay_create(NULL);
     alloc_fail_at(1, true);
     assert_int_equal(sdb_overlay_add(overlay, large, 1), STORM_NO_MEMORY);
     alloc_fail_at(0, false);

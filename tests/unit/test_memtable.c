@@ -251,7 +251,7 @@ static void agrees_with_a_sorted_array(void **state)
     static struct model model;
     uint64_t random = random_seed(2024);
     for (unsigned family = 0; family < FAMILIES; family++) {
-        struct sdb_memtable *memtable = sdb_memtable_create();
+        struct sdb_memtable *memtable = sdb_memtable_create(NULL);
         assert_non_null(memtable);
         model.count = model.kept_count = 0;
         for (uint64_t number = 0; model.count < MODEL_MAX - 1; number++) {
@@ -288,7 +288,7 @@ static void insert_text(struct sdb_memtable *memtable, struct storm_slice key, u
 static void an_empty_memtable_has_nothing_anywhere(void **state)
 {
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     uint64_t tag;
     struct storm_slice value;
     assert_false(sdb_memtable_get(memtable, storm_text("a"), SDB_MAX_REVISION, &tag, &value));
@@ -312,7 +312,7 @@ static void keys_that_tie_in_the_prefix_are_different_keys(void **state)
 {
     (void)state;
     static const uint8_t bytes[20] = {'a'};
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     for (size_t size = 1; size <= sizeof bytes; size += 2)
         insert_text(memtable, storm_bytes(bytes, size), 1, "odd");
     uint64_t tag;
@@ -333,7 +333,7 @@ static void keys_that_tie_in_the_prefix_are_different_keys(void **state)
 static void a_read_sees_the_newest_version_at_or_below_its_revision(void **state)
 {
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     insert_text(memtable, storm_text("k"), 10, "ten");
     assert_int_equal(sdb_memtable_insert(memtable, storm_text("k"), sdb_tag(20, SDB_KIND_DELETE),
                                          storm_bytes(NULL, 0)),
@@ -357,7 +357,7 @@ static void a_read_sees_the_newest_version_at_or_below_its_revision(void **state
 static void the_same_key_and_revision_replaces_the_entry(void **state)
 {
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     enum { COUNT = 2000 };
     for (unsigned kind = 0; kind < 4; kind++)
         for (uint64_t i = 0; i < COUNT; i++) {
@@ -382,7 +382,7 @@ static void the_same_key_and_revision_replaces_the_entry(void **state)
 static void a_source_keeps_its_memtable_alive(void **state)
 {
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     insert_text(memtable, storm_text("k"), 1, "v");
     struct sdb_source *source = source_over(memtable);
     assert_ptr_equal(sdb_memtable_ref(memtable), memtable);
@@ -397,7 +397,7 @@ static void a_source_keeps_its_memtable_alive(void **state)
 static void keys_and_values_of_full_size_are_kept(void **state)
 {
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     enum { KEY = 65535, VALUE = 3 << 20 };
     uint8_t *bytes = malloc(VALUE);
     assert_non_null(bytes);
@@ -417,7 +417,7 @@ static void keys_and_values_of_full_size_are_kept(void **state)
 static void a_sequential_load_fills_its_leaves(void **state)
 {
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     enum { COUNT = 100000 };
     for (uint64_t i = 0; i < COUNT; i++) {
         uint8_t key[8];
@@ -450,7 +450,7 @@ static void insert_number(struct sdb_memtable *memtable, uint64_t number)
  * start comes by exactly once, in order. */
 static void walk_while_growing(uint64_t start, uint64_t burst, bool is_forward)
 {
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     uint64_t number = 0;
     while (number < start)
         insert_number(memtable, number++);
@@ -489,7 +489,7 @@ static void an_iterator_may_turn_round_while_the_memtable_grows(void **state)
     (void)state;
     uint64_t random = random_seed(7);
     for (int round = 0; round < 8; round++) {
-        struct sdb_memtable *memtable = sdb_memtable_create();
+        struct sdb_memtable *memtable = sdb_memtable_create(NULL);
         uint64_t number = 0, start = 1000;
         while (number < start)
             insert_number(memtable, number++);
@@ -531,11 +531,11 @@ static void without_memory_there_is_no_memtable_and_no_source(void **state)
     (void)state;
     for (uint64_t nth = 1; nth <= 2; nth++) {
         alloc_fail_at(nth, false);
-        struct sdb_memtable *none = sdb_memtable_create();
+        struct sdb_memtable *none = sdb_memtable_create(NULL);
         alloc_fail_at(0, false);
         assert_null(none);
     }
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     alloc_fail_at(1, false);
     struct sdb_source *source = sdb_memtable_source(memtable);
     alloc_fail_at(0, false);
@@ -552,7 +552,7 @@ static void running_out_of_memory_leaves_the_memtable_intact(void **state)
     uint64_t random = random_seed(5);
     for (unsigned round = 0; round < 60; round++) {
         enum family family = round % FAMILIES;
-        struct sdb_memtable *memtable = sdb_memtable_create();
+        struct sdb_memtable *memtable = sdb_memtable_create(NULL);
         model.count = model.kept_count = 0;
         unsigned failures = 0;
         for (uint64_t number = 0; failures < 3 && model.count < 2500; number++) {
@@ -585,7 +585,7 @@ static void inserts_that_were_reserved_for_cannot_fail(void **state)
     static struct entry entries[600];
     uint64_t random = random_seed(6);
     for (unsigned round = 0; round < 120; round++) {
-        struct sdb_memtable *memtable = sdb_memtable_create();
+        struct sdb_memtable *memtable = sdb_memtable_create(NULL);
         model.count = model.kept_count = 0;
         for (uint64_t number = 0; model.count < 2500;) {
             size_t count = 1 + random_below(&random, round % 4 == 0   ? 600
@@ -617,7 +617,7 @@ static void a_group_that_splits_with_every_insert_fits_its_calculation(void **st
 {
     enum { LEAVES = 4096, APART = 257 };
     (void)state;
-    struct sdb_memtable *memtable = sdb_memtable_create();
+    struct sdb_memtable *memtable = sdb_memtable_create(NULL);
     char key[16];
     /* Sequential keys fill each leaf to the brim, and each inner node. */
     for (unsigned i = 0; i < LEAVES * SDB_NODE_SLOTS; i++) {

@@ -219,7 +219,7 @@ static void race(struct run *run, void *(*reader_main)(void *),
                  void (*insert)(struct run *, uint32_t))
 {
     struct reader readers[READERS] = {0};
-    run->memtable = sdb_memtable_create();
+    run->memtable = sdb_memtable_create(NULL);
     assert_non_null(run->memtable);
     for (unsigned i = 0; i < READERS; i++) {
         readers[i].run = run;

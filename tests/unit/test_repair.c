@@ -273,7 +273,7 @@ static void a_missing_table_costs_its_own_keys_only(void **state)
 /* Where the data blocks of a table end: a flip behind that costs nothing. */
 static uint64_t data_end_of(struct store *store, const char *path)
 {
-    struct sdb_cache *cache = sdb_cache_create(0);
+    struct sdb_cache *cache = sdb_cache_create(0, NULL);
     struct sdb_table *table;
     uint64_t number = strtoull(path + 4, NULL, 10);
     assert_int_equal(sdb_table_open(&store->os, path, number, 0, cache, &table), STORM_OK);

@@ -28,18 +28,25 @@ struct overlay_slot {
 };
 
 struct sdb_overlay {
+    struct sdb_account *account;
     struct overlay_slot *slots;
     size_t mask; /* slots - 1 */
     size_t used;
 };
 
-struct sdb_overlay *sdb_overlay_create(void)
+static struct overlay_slot *new_slots(struct sdb_account *account, size_t count)
+{
+    return sdb_account_took(account, SDB_FOR_LOG, calloc(count, sizeof(struct overlay_slot)));
+}
+
+struct sdb_overlay *sdb_overlay_create(struct sdb_account *account)
 {
     enum { FIRST_SLOTS = 256 };
     struct sdb_overlay *overlay = malloc(sizeof *overlay);
     if (overlay == NULL)
         return NULL;
-    overlay->slots = calloc(FIRST_SLOTS, sizeof(struct overlay_slot));
+    overlay->account = account;
+    overlay->slots = new_slots(account, FIRST_SLOTS);
     overlay->mask = FIRST_SLOTS - 1;
     overlay->used = 0;
     if (overlay->slots == NULL) {
@@ -53,7 +60,7 @@ void sdb_overlay_destroy(struct sdb_overlay *overlay)
 {
     if (overlay == NULL)
         return;
-    free(overlay->slots);
+    sdb_account_free(overlay->account, SDB_FOR_LOG, overlay->slots);
     free(overlay);
 }
 
@@ -81,7 +88,7 @@ static uint64_t overlay_hash(struct storm_slice key)
 static bool overlay_grow(struct sdb_overlay *overlay)
 {
     size_t count = (overlay->mask + 1) * 2;
-    struct overlay_slot *slots = calloc(count, sizeof *slots);
+    struct overlay_slot *slots = new_slots(overlay->account, count);
     if (slots == NULL)
         return false;
     for (size_t i = 0; i <= overlay->mask; i++) {
@@ -89,7 +96,7 @@ static bool overlay_grow(struct sdb_overlay *overlay)
         if (old->hash != 0)
             *find_slot(slots, count - 1, old->hash, old->key) = *old;
     }
-    free(overlay->slots);
+    sdb_account_free(overlay->account, SDB_FOR_LOG, overlay->slots);
     overlay->slots = slots;
     overlay->mask = count - 1;
     return true;

@@ -86,7 +86,7 @@ void sdb_lsm_break(struct sdb_lsm *db)
 static storm_status seal(struct sdb_lsm *db)
 {
     pthread_mutex_unlock(&db->mu);
-    struct sdb_memtable *fresh = sdb_memtable_create();
+    struct sdb_memtable *fresh = sdb_memtable_create(&db->account);
     struct sdb_view *view = sdb_view_alloc();
     pthread_mutex_lock(&db->mu);
     if (fresh == NULL || view == NULL) {

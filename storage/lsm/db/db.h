@@ -82,6 +82,7 @@ struct sdb_lsm {
     struct sdb_errors own_errors;
     char *dir;
     struct storm_options options;
+    struct sdb_account account; /* memory held: atomic */
     struct sdb_cache *cache;
     struct sdb_file *lock;
     struct sdb_wal *wal; /* its writer: write turn; syncing it, its statistics: anyone */
@@ -245,7 +246,7 @@ void sdb_checks_release(storm_batch *batch);
 storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_overlay *overlay,
                                storm_batch *batch, uint64_t now_ms);
 /* What earlier members of the same group did to keys. */
-struct sdb_overlay *sdb_overlay_create(void);
+struct sdb_overlay *sdb_overlay_create(struct sdb_account *account);
 void sdb_overlay_destroy(struct sdb_overlay *overlay);
 void sdb_overlay_clear(struct sdb_overlay *overlay);
 storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *batch,

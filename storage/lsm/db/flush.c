@@ -260,12 +260,11 @@ void sdb_garbage_collect(struct sdb_lsm *db)
         char name[SDB_NAME_MAX];
         sdb_table_name(name, file->number);
         char *path = sdb_path(db->dir, name);
-        sdb_table_close(file->table);
+        sdb_table_file_destroy(file);
         /* After a failed sync nothing is removed; what stays is removed by the next open. */
         if (path != NULL && !atomic_load_explicit(&db->is_broken, memory_order_acquire))
             (void)sdb_unlink(db->os, path);
         free(path);
-        free(file);
         file = next;
     }
 }

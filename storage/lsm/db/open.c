@@ -217,6 +217,7 @@ static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
     struct sdb_wal_report report = {0};
     struct sdb_wal_options options = {
         .os = db->os,
+        .account = &db->account,
         .dir = db->dir,
         .store_id = state->store_id,
         .epoch = state->epoch,
@@ -332,6 +333,7 @@ struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
     pthread_mutex_init(&db->manifest_mu, NULL);
     pthread_mutex_init(&db->garbage.mu, NULL);
     sdb_feeds_init(&db->feeds);
+    db->garbage.account = &db->account;
     sdb_cond_init(&db->commit_cond);
     sdb_cond_init(&db->sync_cond);
     sdb_cond_init(&db->window_cond);
@@ -341,6 +343,19 @@ struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
     sdb_cond_init(&db->compact_cond);
     db->dir = strdup(dir);
     return db;
+}
+
+/* All is given back: what the account still holds is held by nobody who may. */
+static void check_account(struct sdb_lsm *db)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < SDB_FOR_COUNT; i++)
+        bytes += sdb_account_bytes(&db->account, i);
+    if (bytes != 0)
+        sdb_log(db->os->errors, STORM_LOG_WARN,
+                "event=memory_held bytes=%zu reason=\"a value or an iterator was not given back "
+                "before the store was closed\"",
+                bytes);
 }
 
 /* Give back everything that sdb_lsm_create and the open have made so far; the threads have ended. */
@@ -359,6 +374,7 @@ void sdb_lsm_destroy(struct sdb_lsm *db)
     sdb_manifest_close(db->manifest);
     sdb_overlay_destroy(db->overlay);
     sdb_cache_destroy(db->cache);
+    check_account(db);
     sdb_close(db->lock);
     pthread_mutex_destroy(&db->mu);
     pthread_mutex_destroy(&db->view_mu);
@@ -437,9 +453,9 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
     }
     if (tuning != NULL)
         db->tuning = *tuning;
-    db->cache = sdb_cache_create(options->cache_bytes);
-    db->active.table = sdb_memtable_create();
-    db->overlay = sdb_overlay_create();
+    db->cache = sdb_cache_create(options->cache_bytes, &db->account);
+    db->active.table = sdb_memtable_create(&db->account);
+    db->overlay = sdb_overlay_create(&db->account);
     struct sdb_view *view = sdb_view_alloc();
     storm_status status = STORM_NO_MEMORY;
     if (db->dir != NULL && db->cache != NULL && db->active.table != NULL && db->overlay != NULL &&

@@ -409,8 +409,8 @@ storm_status sdb_lsm_repair_on(struct sdb_os *os, const char *dir, storm_report_
     storm_status status = STORM_NO_MEMORY;
     repair.db->next_file = 1;
     repair.first_new = UINT64_MAX; /* none yet: what is unlinked must be our own */
-    repair.db->cache = sdb_cache_create(0);
-    repair.memtable = sdb_memtable_create();
+    repair.db->cache = sdb_cache_create(0, &repair.db->account);
+    repair.memtable = sdb_memtable_create(&repair.db->account);
     if (repair.db->dir != NULL && repair.db->cache != NULL && repair.memtable != NULL)
         status = run(&repair, &files, &may_be_current);
     if (status != STORM_OK) {

@@ -39,7 +39,7 @@ static storm_status write_chunk(struct sdb_repair *repair)
     storm_status status = sdb_repair_write(repair, source, 0, &repair->logged);
     sdb_source_destroy(source);
     sdb_memtable_unref(repair->memtable);
-    repair->memtable = sdb_memtable_create();
+    repair->memtable = sdb_memtable_create(&repair->db->account);
     return status == STORM_OK && repair->memtable == NULL ? STORM_NO_MEMORY : status;
 }
 

@@ -35,6 +35,16 @@ static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
     pthread_mutex_unlock(&db->mu);
 }
 
+static void read_memory(const struct sdb_account *account, struct storm_stats *stats)
+{
+    stats->memory_memtables = sdb_account_bytes(account, SDB_FOR_MEMTABLES);
+    stats->memory_cache = sdb_account_bytes(account, SDB_FOR_CACHE);
+    stats->memory_tables = sdb_account_bytes(account, SDB_FOR_TABLES);
+    stats->memory_log = sdb_account_bytes(account, SDB_FOR_LOG);
+    stats->memory_bytes =
+        stats->memory_memtables + stats->memory_cache + stats->memory_tables + stats->memory_log;
+}
+
 static void read_tables(const struct sdb_version *version, struct storm_stats *stats)
 {
     uint64_t entries = 0;
@@ -69,6 +79,7 @@ storm_status sdb_lsm_stats(storm_db *base, struct storm_stats *stats)
     stats->compaction_pending_bytes = sdb_pending_bytes(view->version, &db->tuning);
     sdb_view_release(view);
     stats->entries_estimate += stats->memtable_entries;
+    read_memory(&db->account, stats);
 
     stats->bloom_hits = atomic_load_explicit(&db->bloom_hits, memory_order_relaxed);
     stats->bloom_passes = atomic_load_explicit(&db->bloom_passes, memory_order_relaxed);

@@ -382,7 +382,7 @@ storm_status sdb_lsm_verify(storm_db *base, storm_progress_fn progress, storm_re
         .result = result,
     };
     verify.os = (struct sdb_os){db->os->ops, &verify.errors};
-    verify.cache = sdb_cache_create(0);
+    verify.cache = sdb_cache_create(0, NULL);
     if (verify.cache == NULL)
         return STORM_NO_MEMORY;
     sdb_errors_init(&verify.errors, NULL, NULL);

@@ -8,6 +8,12 @@
 
 #include <stdlib.h>
 
+/* A description that never belongs to a store has no garbage list, and is not counted. */
+static struct sdb_account *account_of(const struct sdb_table_file *file)
+{
+    return file->garbage == NULL ? NULL : file->garbage->account;
+}
+
 struct sdb_table_file *sdb_table_file_create(uint64_t number, uint64_t size, unsigned level,
                                              struct storm_slice smallest,
                                              struct storm_slice largest,
@@ -29,6 +35,7 @@ struct sdb_table_file *sdb_table_file_create(uint64_t number, uint64_t size, uns
     file->largest = storm_bytes(keys + smallest.size, largest.size);
     file->garbage = garbage;
     file->snapshots = UINT32_MAX;
+    sdb_account_took(account_of(file), SDB_FOR_TABLES, file);
     return file;
 }
 
@@ -36,6 +43,12 @@ struct sdb_table_file *sdb_table_file_ref(struct sdb_table_file *file)
 {
     atomic_fetch_add_explicit(&file->refs, 1, memory_order_relaxed);
     return file;
+}
+
+void sdb_table_file_destroy(struct sdb_table_file *file)
+{
+    sdb_table_close(file->table);
+    sdb_account_free(account_of(file), SDB_FOR_TABLES, file);
 }
 
 void sdb_table_file_adopt(struct sdb_table_file *file)
@@ -79,13 +92,13 @@ void sdb_table_file_unref(struct sdb_table_file *file)
         struct sdb_table_file *first = file->moved_from;
         if (atomic_load_explicit(&file->is_deleted, memory_order_relaxed))
             atomic_store_explicit(&first->is_deleted, true, memory_order_relaxed);
-        free(file);
+        file->table = NULL;
+        sdb_table_file_destroy(file);
         sdb_table_file_unref(first);
         return;
     }
     if (!atomic_load_explicit(&file->is_deleted, memory_order_relaxed)) {
-        sdb_table_close(file->table);
-        free(file);
+        sdb_table_file_destroy(file);
         return;
     }
     pthread_mutex_lock(&file->garbage->mu);

@@ -54,6 +54,8 @@ struct sdb_table_file {
 struct sdb_garbage {
     pthread_mutex_t mu;
     struct sdb_table_file *head; /* mu */
+    struct sdb_account
+        *account; /* const: the descriptions of tables are counted there; may be NULL */
 };
 
 struct sdb_level {
@@ -88,6 +90,9 @@ struct sdb_table_file *sdb_table_file_create(uint64_t number, uint64_t size, uns
                                              struct sdb_garbage *garbage);
 struct sdb_table_file *sdb_table_file_ref(struct sdb_table_file *file);
 void sdb_table_file_unref(struct sdb_table_file *file); /* NULL is ignored */
+
+/* Close the table and free the description of one that has no reference any more. */
+void sdb_table_file_destroy(struct sdb_table_file *file);
 
 /* Take over what the open table `file->table` says of itself. */
 void sdb_table_file_adopt(struct sdb_table_file *file);

@@ -7,12 +7,13 @@
  *   spares -> [ header | free ...                            ]     reserved: filled next, in order
  *   larges -> [ header | free ...                            ]     reserved: for one allocation each
  *
- * A memtable of the default 1 MiB takes four chunks (64 + 128 + 256 + 512 KiB), so that a small
- * one costs little and a large one few calls of malloc. What does not fit any more into the rest of
+ * A memtable of the default 1 MiB takes six chunks (64 + 128 + 4 x 256 KiB), so that a small one
+ * costs little, and what the last chunk has to spare is a small part of a large one. Chunks are
+ * large pieces (os/large.h): a memtable that was flushed leaves nothing behind in the heap. What does not fit any more into the rest of
  * the newest chunk starts the next one; the rest is lost, less than 16 KiB because larger
  * allocations always get a chunk of their own, which leaves the newest one as it is.
  *
- * Reserving takes chunks from the heap before they are needed and changes nothing else: the chunk
+ * Reserving takes chunks before they are needed and changes nothing else: the chunk
  * that is being filled is filled to its end first, however pessimistic the caller's sum was. What
  * may be lost at the end of every chunk but the last is part of the calculation.
  *
@@ -25,17 +26,18 @@
  */
 #include "lsm/mem/arena.h"
 
-#include <stdlib.h>
+#include "os/large.h"
 
-enum { FIRST_CHUNK = 64 << 10, LARGEST_CHUNK = 1 << 20, LARGEST_ALIGN = 64 };
+enum { FIRST_CHUNK = 64 << 10, LARGEST_CHUNK = 256 << 10, LARGEST_ALIGN = 64 };
 
 struct sdb_arena_chunk {
     struct sdb_arena_chunk *next;
     size_t size; /* this header included */
 };
 
-void sdb_arena_init(struct sdb_arena *arena)
+void sdb_arena_init(struct sdb_arena *arena, struct sdb_account *account)
 {
+    arena->account = account;
     arena->chunks = NULL;
     arena->spares = NULL;
     arena->larges = NULL;
@@ -58,7 +60,8 @@ static void free_chunks(struct sdb_arena *arena, struct sdb_arena_chunk *chunk)
     while (chunk != NULL) {
         struct sdb_arena_chunk *next = chunk->next;
         count(&arena->bytes, 0 - chunk->size);
-        free(chunk);
+        sdb_account_sub(arena->account, SDB_FOR_MEMTABLES, sdb_large_bytes(chunk, chunk->size));
+        sdb_large_free(chunk, chunk->size);
         chunk = next;
     }
 }
@@ -68,16 +71,17 @@ void sdb_arena_fini(struct sdb_arena *arena)
     free_chunks(arena, arena->chunks);
     free_chunks(arena, arena->spares);
     free_chunks(arena, arena->larges);
-    sdb_arena_init(arena);
+    sdb_arena_init(arena, arena->account);
 }
 
 /* A chunk of `size` bytes, header included, in no list; NULL when out of memory. */
 static struct sdb_arena_chunk *new_chunk(struct sdb_arena *arena, size_t size)
 {
-    struct sdb_arena_chunk *chunk = malloc(size);
+    struct sdb_arena_chunk *chunk = sdb_large_alloc(size);
     if (chunk == NULL)
         return NULL;
     *chunk = (struct sdb_arena_chunk){.size = size};
+    sdb_account_add(arena->account, SDB_FOR_MEMTABLES, sdb_large_bytes(chunk, size));
     count(&arena->bytes, size);
     return chunk;
 }

@@ -1,5 +1,5 @@
 /*
- * A bump allocator for things that die together. Chunks double from 64 KiB to 1 MiB; an allocation
+ * A bump allocator for things that die together. Chunks double from 64 to 256 KiB; an allocation
  * beyond 16 KiB gets its own. Freed as a whole by fini. One thread allocates at a time; what it
  * handed out may be read by any.
  *
@@ -13,23 +13,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "util/account.h"
+
 /* Above it an allocation gets a chunk of its own: a quarter of the smallest chunk. */
 enum { SDB_ARENA_LARGE = 16 << 10 };
 
 struct sdb_arena_chunk;
 
 struct sdb_arena {
+    struct sdb_account *account;    /* const: the chunks are counted there; may be NULL */
     struct sdb_arena_chunk *chunks; /* in use, the one that is being filled among them */
     struct sdb_arena_chunk *spares; /* reserved, to be filled in this order */
     struct sdb_arena_chunk *larges; /* reserved for one allocation each, in this order */
     uint8_t *next;
     uint8_t *end;
-    size_t chunk_size;    /* of the next chunk from the heap */
-    _Atomic size_t bytes; /* taken from the heap, slack included; any thread may read it */
+    size_t chunk_size;    /* of the next chunk */
+    _Atomic size_t bytes; /* taken, slack included; any thread may read it */
     _Atomic size_t used;  /* handed out, alignment included; likewise */
 };
 
-void sdb_arena_init(struct sdb_arena *arena);
+/* `account` (may be NULL) is borrowed until fini. */
+void sdb_arena_init(struct sdb_arena *arena, struct sdb_account *account);
 void sdb_arena_fini(struct sdb_arena *arena);
 
 /* `size` bytes aligned to `align` (a power of two, at most 64); NULL when out of memory. */

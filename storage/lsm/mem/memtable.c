@@ -557,12 +557,12 @@ storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_sli
 
 /* ---- Life and numbers ------------------------------------------------------------------------- */
 
-struct sdb_memtable *sdb_memtable_create(void)
+struct sdb_memtable *sdb_memtable_create(struct sdb_account *account)
 {
     struct sdb_memtable *memtable = malloc(sizeof *memtable);
     if (memtable == NULL)
         return NULL;
-    sdb_arena_init(&memtable->arena);
+    sdb_arena_init(&memtable->arena, account);
     memtable->tail = node_alloc(memtable, SDB_LEAF_LINKS);
     if (memtable->tail == NULL) {
         free(memtable);

@@ -13,11 +13,13 @@
 #define SDB_LSM_MEM_MEMTABLE_H
 
 #include "lsm/entry.h"
+#include "util/account.h"
 
 struct sdb_memtable;
 
-/* A new one with one reference; NULL when out of memory. */
-struct sdb_memtable *sdb_memtable_create(void);
+/* A new one with one reference; NULL when out of memory. `account` (may be NULL) is borrowed for its
+ * life. */
+struct sdb_memtable *sdb_memtable_create(struct sdb_account *account);
 struct sdb_memtable *sdb_memtable_ref(struct sdb_memtable *memtable);
 void sdb_memtable_unref(struct sdb_memtable *memtable); /* NULL is ignored */
 
@@ -54,7 +56,7 @@ size_t sdb_memtable_used(const struct sdb_memtable *memtable);
 
 /*
  * Accounted bytes: whole chunks of the arena, so slack is included and the number goes up in steps of
- * 64 KiB (an empty memtable) to 1 MiB. And entries (versions). Any thread.
+ * 64 KiB (an empty memtable) to 256 KiB. And entries (versions). Any thread.
  */
 size_t sdb_memtable_bytes(const struct sdb_memtable *memtable);
 size_t sdb_memtable_entries(const struct sdb_memtable *memtable);

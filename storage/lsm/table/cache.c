@@ -18,8 +18,10 @@
  * is worth more than the newcomer, which is not kept. So a put has a bounded cost, and a scan through
  * a cache full of hot blocks has to age them 32 at a time before it can push one out.
  *
- * Invariants, under mu: bytes = the slots' and buckets' memory + for each block its size and header,
- * and bytes <= capacity after each call. A block in a slot has one reference of the slot's own.
+ * Invariants, under mu: bytes = what the heap has taken for the slots, the buckets and each block, and
+ * bytes <= capacity after each call. A block in a slot has one reference of the slot's own. What is
+ * counted of the heap is what it really took, so that rounding up and headers do not add up to more
+ * than was asked for; beyond the bound are only the shards themselves, 8 KiB at most.
  * Slots double while they take less than a quarter of the shard; they are not given back before the
  * end, so a change from small blocks to large ones leaves them in the account.
  *
@@ -42,6 +44,9 @@ enum {
     FIRST_SLOTS = 8, /* 288 bytes */
     SHARDS_MAX = 64, /* many more than there are threads that would meet in one */
     CACHE_LINE = 64,
+    LARGE = 64 << 10, /* half of what glibc begins to take whole pages from */
+    SMALL_SLACK = 128,
+    LARGE_SLACK = 3 * 4096,
 };
 /* A shard below this would be crowded by a few of the largest blocks (64 KiB). */
 #define SHARD_BYTES_MIN ((size_t)512 << 10)
@@ -69,21 +74,24 @@ struct shard {
 };
 
 struct sdb_cache {
-    size_t capacity;          /* const */
-    unsigned shard_bits;      /* const */
-    _Atomic uint64_t next_id; /* atomic, relaxed: only uniqueness matters */
-    struct shard shards[];    /* 1 << shard_bits */
+    size_t capacity;             /* const */
+    struct sdb_account *account; /* const */
+    unsigned shard_bits;         /* const */
+    _Atomic uint64_t next_id;    /* atomic, relaxed: only uniqueness matters */
+    struct shard shards[];       /* 1 << shard_bits */
 };
 
 /* ---- Blocks ----------------------------------------------------------------------------------- */
 
-struct sdb_block *sdb_block_create(size_t size)
+struct sdb_block *sdb_block_create(struct sdb_account *account, size_t size)
 {
     if (size > UINT32_MAX)
         return NULL;
     struct sdb_block *block = malloc(sizeof *block + size);
     if (block == NULL)
         return NULL;
+    sdb_account_took(account, SDB_FOR_CACHE, block);
+    block->account = account;
     atomic_init(&block->refs, 1);
     block->size = (uint32_t)size;
     return block;
@@ -99,19 +107,22 @@ void sdb_block_unref(struct sdb_block *block)
 {
     /* Release: our reads are over. Acquire: before free, so are everybody's. */
     if (block != NULL && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1)
-        free(block);
-}
-
-static size_t block_bytes(const struct sdb_block *block)
-{
-    return sizeof *block + block->size;
+        sdb_account_free(block->account, SDB_FOR_CACHE, block);
 }
 
 /* ---- One shard; mu is held -------------------------------------------------------------------- */
 
-static size_t slots_bytes(uint32_t room)
+/* What `room` slots and buckets will take at most: the heap rounds two small pieces up by some bytes,
+ * two large ones to whole pages. */
+static size_t slots_bound(uint32_t room)
 {
-    return room * (sizeof(struct slot) + sizeof(uint32_t));
+    size_t bytes = room * (sizeof(struct slot) + sizeof(uint32_t));
+    return bytes + (bytes < LARGE ? SMALL_SLACK : LARGE_SLACK);
+}
+
+static size_t slots_bytes(const struct shard *shard)
+{
+    return sdb_heap_bytes(shard->slots) + sdb_heap_bytes(shard->buckets);
 }
 
 static uint64_t key_hash(uint64_t id, uint64_t offset)
@@ -145,7 +156,7 @@ static void drop(struct shard *shard, uint32_t i)
         link = &shard->slots[*link].next;
     *link = slot->next;
 
-    shard->bytes -= block_bytes(slot->block);
+    shard->bytes -= sdb_heap_bytes(slot->block);
     sdb_block_unref(slot->block);
     slot->block = NULL;
     slot->next = shard->free;
@@ -154,11 +165,12 @@ static void drop(struct shard *shard, uint32_t i)
 
 /* Twice as many slots, if they may take that much of the shard, fit without dropping a block, and
  * there is memory. Otherwise the slots there are have to do: the hand frees one. */
-static bool grow(struct shard *shard)
+static bool grow(struct shard *shard, struct sdb_account *account)
 {
     uint32_t room = shard->room == 0 ? FIRST_SLOTS : shard->room * 2;
-    if (room < shard->room || slots_bytes(room) > shard->capacity / 4 ||
-        slots_bytes(room) - slots_bytes(shard->room) > shard->capacity - shard->bytes)
+    size_t before = slots_bytes(shard);
+    if (room < shard->room || slots_bound(room) > shard->capacity / 4 ||
+        shard->bytes - before + slots_bound(room) > shard->capacity)
         return false;
     uint32_t *buckets = malloc(room * sizeof *buckets);
     if (buckets == NULL)
@@ -171,7 +183,8 @@ static bool grow(struct shard *shard)
     free(shard->buckets);
     shard->slots = slots;
     shard->buckets = buckets;
-    shard->bytes += slots_bytes(room) - slots_bytes(shard->room);
+    shard->bytes += slots_bytes(shard) - before;
+    sdb_account_add(account, SDB_FOR_CACHE, slots_bytes(shard) - before);
 
     for (uint32_t i = shard->room; i < room; i++)
         slots[i] = (struct slot){.next = i + 1 < room ? i + 1 : shard->free};
@@ -191,13 +204,13 @@ static bool grow(struct shard *shard)
 
 static bool has_room(const struct shard *shard, size_t bytes)
 {
-    return shard->free != NO_SLOT && bytes <= shard->capacity - shard->bytes;
+    return shard->free != NO_SLOT && shard->bytes + bytes <= shard->capacity;
 }
 
 /* Let the hand go round until there is a slot and `bytes`; false when all it met was in use. */
 static bool make_room(struct shard *shard, size_t bytes)
 {
-    if (shard->room == 0 || bytes > shard->capacity - slots_bytes(shard->room))
+    if (shard->room == 0 || slots_bytes(shard) + bytes > shard->capacity)
         return false;
     /* Free slots cost no step: many of them there are only while large blocks take the place of small
      * ones. It ends, because without any block there is room. */
@@ -217,14 +230,14 @@ static bool make_room(struct shard *shard, size_t bytes)
     return has_room(shard, bytes);
 }
 
-static void insert(struct shard *shard, uint64_t id, uint64_t offset, uint64_t hash,
-                   struct sdb_block *block)
+static void insert(struct sdb_cache *cache, struct shard *shard, uint64_t id, uint64_t offset,
+                   uint64_t hash, struct sdb_block *block)
 {
     if (find(shard, id, offset, hash) != NULL)
         return;
-    size_t bytes = block_bytes(block);
+    size_t bytes = sdb_heap_bytes(block);
     if (shard->free == NO_SLOT)
-        grow(shard);
+        grow(shard, cache->account);
     if (!make_room(shard, bytes))
         return;
 
@@ -251,7 +264,7 @@ static struct shard *shard_of(struct sdb_cache *cache, uint64_t hash)
     return &cache->shards[hash >> 32 & (shard_count(cache) - 1)];
 }
 
-struct sdb_cache *sdb_cache_create(size_t capacity)
+struct sdb_cache *sdb_cache_create(size_t capacity, struct sdb_account *account)
 {
     unsigned bits = 0;
     while ((1u << bits) < SHARDS_MAX && capacity >> (bits + 1) >= SHARD_BYTES_MIN)
@@ -262,7 +275,9 @@ struct sdb_cache *sdb_cache_create(size_t capacity)
     if (cache == NULL)
         return NULL;
 
+    sdb_account_took(account, SDB_FOR_CACHE, cache);
     cache->capacity = capacity;
+    cache->account = account;
     cache->shard_bits = bits;
     atomic_init(&cache->next_id, 1);
     for (size_t i = 0; i < count; i++) {
@@ -283,11 +298,16 @@ void sdb_cache_destroy(struct sdb_cache *cache)
         struct shard *shard = &cache->shards[i];
         for (uint32_t k = 0; k < shard->room; k++)
             sdb_block_unref(shard->slots[k].block);
-        free(shard->slots);
-        free(shard->buckets);
+        sdb_account_free(cache->account, SDB_FOR_CACHE, shard->slots);
+        sdb_account_free(cache->account, SDB_FOR_CACHE, shard->buckets);
         pthread_mutex_destroy(&shard->mu);
     }
-    free(cache);
+    sdb_account_free(cache->account, SDB_FOR_CACHE, cache);
+}
+
+struct sdb_account *sdb_cache_account(const struct sdb_cache *cache)
+{
+    return cache == NULL ? NULL : cache->account;
 }
 
 uint64_t sdb_cache_new_id(struct sdb_cache *cache)
@@ -324,7 +344,7 @@ void sdb_cache_put(struct sdb_cache *cache, uint64_t id, uint64_t offset, struct
     if (cache->capacity == 0)
         return;
     pthread_mutex_lock(&shard->mu);
-    insert(shard, id, offset, hash, block);
+    insert(cache, shard, id, offset, hash, block);
     pthread_mutex_unlock(&shard->mu);
 }
 

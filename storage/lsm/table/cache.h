@@ -12,24 +12,34 @@
 #include <stdatomic.h>
 
 #include "storm/storm.h"
+#include "util/account.h"
 
 /* One decoded block; `data` follows the header in the same allocation. */
 struct sdb_block {
+    struct sdb_account *account; /* const */
     _Atomic uint32_t refs;
     uint32_t size;
     uint8_t data[];
 };
 
-/* One reference, contents undefined; NULL when out of memory. */
-struct sdb_block *sdb_block_create(size_t size);
+/* One reference, contents undefined; NULL when out of memory. `account` (may be NULL) is borrowed for
+ * the life of the block, which may be longer than the cache's. */
+struct sdb_block *sdb_block_create(struct sdb_account *account, size_t size);
 void sdb_block_ref(struct sdb_block *block);
 void sdb_block_unref(struct sdb_block *block); /* NULL is ignored */
 
 struct sdb_cache;
 
-/* `capacity` in bytes of blocks and bookkeeping; 0 gives a cache that keeps nothing. NULL = no memory. */
-struct sdb_cache *sdb_cache_create(size_t capacity);
+/*
+ * `capacity` in bytes of the heap, for blocks, what the allocator adds to them, and slots; 0 gives a
+ * cache that keeps nothing. `account` (may be NULL) is borrowed for the life of the cache and of the
+ * tables that are opened over it. NULL = no memory.
+ */
+struct sdb_cache *sdb_cache_create(size_t capacity, struct sdb_account *account);
 void sdb_cache_destroy(struct sdb_cache *cache);
+
+/* The account it was created with; of NULL, none. */
+struct sdb_account *sdb_cache_account(const struct sdb_cache *cache);
 
 /* A fresh id for a table: keys are (id, offset), ids are never used twice in one cache. */
 uint64_t sdb_cache_new_id(struct sdb_cache *cache);

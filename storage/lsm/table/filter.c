@@ -14,9 +14,8 @@
  */
 #include "lsm/table/filter.h"
 
-#include <stdlib.h>
-
 #include "lsm/table/format.h"
+#include "os/large.h"
 
 enum { PROBES_MAX = 24, PIECES = 7, PIECE_BITS = 9, LINE_BITS = SDB_FILTER_LINE * 8 };
 
@@ -26,7 +25,8 @@ bool sdb_filter_keys_add(struct sdb_filter_keys *keys, uint64_t hash)
         return true;
     if (keys->count == keys->room) {
         size_t room = keys->room == 0 ? 1024 : keys->room * 2;
-        uint64_t *grown = realloc(keys->hashes, room * sizeof *grown);
+        uint64_t *grown =
+            sdb_large_grow(keys->hashes, keys->room * sizeof *grown, room * sizeof *grown);
         if (grown == NULL)
             return false;
         keys->hashes = grown;
@@ -38,7 +38,7 @@ bool sdb_filter_keys_add(struct sdb_filter_keys *keys, uint64_t hash)
 
 void sdb_filter_keys_fini(struct sdb_filter_keys *keys)
 {
-    free(keys->hashes);
+    sdb_large_free(keys->hashes, keys->room * sizeof *keys->hashes);
     *keys = (struct sdb_filter_keys){NULL, 0, 0};
 }
 

@@ -14,10 +14,9 @@
  */
 #include "lsm/table/index.h"
 
-#include <stdlib.h>
-
 #include "lsm/table/block_builder.h"
 #include "util/coding.h"
+#include "os/large.h"
 
 enum { PREFIX_SIZE = 16 };
 
@@ -183,7 +182,7 @@ storm_status sdb_index_parse(struct storm_slice contents, struct sdb_index *inde
     uint64_t memory = count * each + key_bytes;
     if (memory > SIZE_MAX / 2)
         return STORM_NO_MEMORY;
-    index->prefixes = malloc((size_t)memory);
+    index->prefixes = sdb_large_alloc((size_t)memory);
     if (index->prefixes == NULL)
         return STORM_NO_MEMORY;
     index->memory = (size_t)memory;
@@ -206,7 +205,7 @@ storm_status sdb_index_parse(struct storm_slice contents, struct sdb_index *inde
 
 void sdb_index_fini(struct sdb_index *index)
 {
-    free(index->prefixes);
+    sdb_large_free(index->prefixes, index->memory);
     *index = (struct sdb_index){.count = 0};
 }
 

@@ -48,7 +48,7 @@ struct sdb_index {
     struct sdb_key_prefix *prefixes; /* owns the one allocation of all three arrays */
     struct sdb_index_slot *slots;
     uint8_t *keys;
-    size_t memory;
+    size_t memory; /* of the allocation */
 };
 
 /* Decode index contents. STORM_CORRUPT, STORM_NO_MEMORY. */

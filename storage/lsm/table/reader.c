@@ -24,9 +24,10 @@
 #include "lsm/table/props.h"
 #include "util/coding.h"
 #include "util/crc32c.h"
+#include "os/large.h"
 
 /* Stored blocks up to this are read on the stack: four blocks of the default size. */
-enum { SCRATCH_BYTES = 16 << 10, MALLOC_OVERHEAD = 16 };
+enum { SCRATCH_BYTES = 16 << 10 };
 
 static storm_status no_memory(const struct sdb_table *table)
 {
@@ -70,6 +71,11 @@ static storm_status read_verified(const struct sdb_table *table, struct sdb_hand
                     handle.offset);
 }
 
+static struct sdb_block *new_block(const struct sdb_table *table, size_t size)
+{
+    return sdb_block_create(sdb_cache_account(table->cache), size);
+}
+
 storm_status sdb_table_decode(const struct sdb_table *table, struct sdb_handle handle,
                               const uint8_t *stored, struct sdb_block **block)
 {
@@ -85,7 +91,7 @@ storm_status sdb_table_decode(const struct sdb_table *table, struct sdb_handle h
     struct storm_slice in = storm_bytes(cursor.at, sdb_cursor_left(&cursor));
     if (!good || in.size == 0 || !sdb_codec_plausible(codec, in, (size_t)size))
         return sdb_table_fail(table, handle.offset, STORM_CORRUPT);
-    struct sdb_block *decoded = sdb_block_create((size_t)size);
+    struct sdb_block *decoded = new_block(table, (size_t)size);
     if (decoded == NULL)
         return no_memory(table);
     storm_status status = sdb_codec_decode(codec, in, decoded->data, (size_t)size);
@@ -107,7 +113,7 @@ static storm_status load_small(const struct sdb_table *table, struct sdb_handle 
         return status;
     if (scratch[handle.size] != STORM_CODEC_NONE)
         return sdb_table_decode(table, handle, scratch, block);
-    *block = sdb_block_create(handle.size);
+    *block = new_block(table, handle.size);
     if (*block == NULL)
         return no_memory(table);
     memcpy((*block)->data, scratch, handle.size);
@@ -121,7 +127,7 @@ storm_status sdb_table_load(const struct sdb_table *table, struct sdb_handle han
     *block = NULL;
     if (table->props.codec != STORM_CODEC_NONE && stored <= SCRATCH_BYTES)
         return load_small(table, handle, block);
-    struct sdb_block *raw = sdb_block_create(stored);
+    struct sdb_block *raw = new_block(table, stored);
     if (raw == NULL)
         return no_memory(table);
     storm_status status = read_verified(table, handle, raw->data);
@@ -265,8 +271,9 @@ static storm_status read_filter(struct sdb_table *table, const struct footer *fo
     storm_status status = sdb_table_load(table, footer->filter, &block);
     if (status != STORM_OK)
         return status;
-    size_t room = ((size_t)block->size + SDB_FILTER_LINE) / SDB_FILTER_LINE * SDB_FILTER_LINE;
-    table->filter_memory = aligned_alloc(SDB_FILTER_LINE, room);
+    /* One more: an empty filter has an address too. */
+    table->filter_room = (size_t)block->size + 1;
+    table->filter_memory = sdb_large_alloc(table->filter_room);
     if (table->filter_memory == NULL) {
         status = no_memory(table);
     } else {
@@ -274,7 +281,6 @@ static storm_status read_filter(struct sdb_table *table, const struct footer *fo
         status = sdb_filter_parse(storm_bytes(table->filter_memory, block->size), &table->filter);
         if (status != STORM_OK)
             status = sdb_table_fail(table, footer->filter.offset, status);
-        table->memory += room;
     }
     sdb_block_unref(block);
     return status;
@@ -325,7 +331,11 @@ storm_status sdb_table_open(struct sdb_os *os, const char *path, uint64_t number
         sdb_table_close(table);
         return status;
     }
-    table->memory += sizeof *table + table->index.memory + strlen(path) + 3 * MALLOC_OVERHEAD;
+    table->memory = sdb_heap_bytes(table) + sdb_heap_bytes(table->path) +
+                    sdb_heap_bytes(table->file) +
+                    sdb_large_bytes(table->index.prefixes, table->index.memory) +
+                    sdb_large_bytes(table->filter_memory, table->filter_room);
+    sdb_account_add(sdb_cache_account(cache), SDB_FOR_TABLES, table->memory);
     *out = table;
     return STORM_OK;
 }
@@ -335,9 +345,10 @@ void sdb_table_close(struct sdb_table *table)
     if (table == NULL)
         return;
     sdb_cache_erase(table->cache, table->cache_id);
+    sdb_account_sub(sdb_cache_account(table->cache), SDB_FOR_TABLES, table->memory);
     sdb_close(table->file);
     sdb_index_fini(&table->index);
-    free(table->filter_memory);
+    sdb_large_free(table->filter_memory, table->filter_room);
     free(table->path);
     free(table);
 }

@@ -22,7 +22,8 @@ struct sdb_table {
     struct sdb_index index;
     struct sdb_filter filter;
     uint8_t *filter_memory; /* aligned to a line */
-    size_t memory;
+    size_t filter_room;
+    size_t memory; /* counted in the cache's account; 0 until the open has succeeded */
 };
 
 /* Where a data block is; `block` is below index.count. */

@@ -285,7 +285,7 @@ storm_status sdb_table_salvage(struct sdb_os *os, const char *path, uint64_t num
                                struct sdb_salvage *salvage)
 {
     struct walk walk = {.salvage = salvage};
-    struct sdb_cache *cache = sdb_cache_create(0);
+    struct sdb_cache *cache = sdb_cache_create(0, NULL);
     if (cache == NULL)
         return STORM_NO_MEMORY;
     sdb_buffer_init(&walk.last_key, SDB_TABLE_KEY_MAX);

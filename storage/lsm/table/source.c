@@ -17,6 +17,7 @@
 
 #include "lsm/table/format.h"
 #include "lsm/table/reader.h"
+#include "os/large.h"
 
 enum { NO_BLOCK = UINT32_MAX, FIRST_CHUNK = 8 << 10 };
 
@@ -67,6 +68,15 @@ static bool in_chunk(const struct table_source *source, struct sdb_handle handle
            handle.offset + handle.size + SDB_TRAILER_SIZE <= source->chunk_at + source->chunk_size;
 }
 
+static void drop_chunk(struct table_source *source)
+{
+    sdb_account_sub(sdb_cache_account(source->table->cache), SDB_FOR_CACHE,
+                    sdb_large_bytes(source->chunk, source->chunk_room));
+    sdb_large_free(source->chunk, source->chunk_room);
+    source->chunk = NULL;
+    source->chunk_room = 0;
+}
+
 /* Read a chunk with the whole block in it, and more of what lies ahead. */
 static storm_status read_chunk(struct table_source *source, struct sdb_handle handle)
 {
@@ -81,12 +91,13 @@ static storm_status read_chunk(struct table_source *source, struct sdb_handle ha
     size_t size = end - start < wanted ? (size_t)(end - start) : wanted;
     source->chunk_size = 0;
     if (size > source->chunk_room) {
-        free(source->chunk);
-        source->chunk_room = 0;
-        source->chunk = malloc(size);
+        drop_chunk(source);
+        source->chunk = sdb_large_alloc(size);
         if (source->chunk == NULL)
             return sdb_table_fail(source->table, handle.offset, STORM_NO_MEMORY);
         source->chunk_room = size;
+        sdb_account_add(sdb_cache_account(source->table->cache), SDB_FOR_CACHE,
+                        sdb_large_bytes(source->chunk, size));
     }
     storm_status status =
         sdb_pread(source->table->file, start, source->chunk, size, &source->chunk_size);
@@ -268,7 +279,7 @@ static void destroy(struct sdb_source *base)
     struct table_source *source = (struct table_source *)base;
     drop_block(source);
     sdb_block_iter_fini(&source->iter);
-    free(source->chunk);
+    drop_chunk(source);
     free(source);
 }
 

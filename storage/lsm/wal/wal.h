@@ -25,12 +25,15 @@
 #define SDB_LSM_WAL_WAL_H
 
 #include "os/os.h"
+#include "util/account.h"
 
 struct sdb_wal;
 struct sdb_wal_history;
 
 struct sdb_wal_options {
     struct sdb_os *os;
+    struct sdb_account
+        *account;            /* the writer is counted there; borrowed for its life, may be NULL */
     const char *dir;         /* copied */
     uint64_t store_id;       /* random, from the manifest: another store's segment is refused */
     uint32_t epoch;          /* of this open; larger than that of any record before */

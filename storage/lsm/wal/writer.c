@@ -47,6 +47,7 @@ enum {
 
 struct sdb_wal {
     struct sdb_os *os;                  /* const */
+    struct sdb_account *account;        /* const */
     char *dir;                          /* const */
     uint64_t store_id;                  /* const */
     uint64_t segment_bytes;             /* const */
@@ -89,6 +90,17 @@ static void count(_Atomic uint64_t *counter, uint64_t add)
 static uint64_t counted(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* Memory that the store's account knows of. */
+static void *counted_alloc(struct sdb_wal *wal, size_t size)
+{
+    return sdb_account_took(wal->account, SDB_FOR_LOG, malloc(size));
+}
+
+static void release(struct sdb_wal *wal, void *p)
+{
+    sdb_account_free(wal->account, SDB_FOR_LOG, p);
 }
 
 bool sdb_wal_is_broken(const struct sdb_wal *wal)
@@ -295,11 +307,11 @@ static storm_status measure(struct sdb_wal *wal, struct group *group)
     if (group->count <= SMALL_GROUP)
         return STORM_OK;
     if (group->count > wal->group_room) {
-        free(wal->lengths);
-        free(wal->parts);
+        release(wal, wal->lengths);
+        release(wal, wal->parts);
         wal->group_room = 0;
-        wal->lengths = malloc(SDB_WAL_RECORD + group->count * SDB_WAL_LENGTH);
-        wal->parts = malloc((2 * group->count + 1) * sizeof(*wal->parts));
+        wal->lengths = counted_alloc(wal, SDB_WAL_RECORD + group->count * SDB_WAL_LENGTH);
+        wal->parts = counted_alloc(wal, (2 * group->count + 1) * sizeof(*wal->parts));
         if (wal->lengths == NULL || wal->parts == NULL)
             return sdb_fail(wal->os->errors, STORM_NO_MEMORY,
                             "log: no memory for a commit group of %zu batches", group->count);
@@ -551,6 +563,8 @@ storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
         return sdb_fail(options->os->errors, STORM_NO_MEMORY, "log: no memory for the writer");
     }
     made->os = options->os;
+    made->account = options->account;
+    sdb_account_took(made->account, SDB_FOR_LOG, made);
     made->store_id = options->store_id;
     made->epoch = options->epoch;
     made->segment_bytes = options->segment_bytes;
@@ -600,8 +614,8 @@ void sdb_wal_close(struct sdb_wal *wal)
     pthread_mutex_destroy(&wal->sync_mu);
     pthread_cond_destroy(&wal->sync_ended);
     sdb_wal_history_destroy(wal->history);
-    free(wal->lengths);
-    free(wal->parts);
+    release(wal, wal->lengths);
+    release(wal, wal->parts);
     free(wal->dir);
-    free(wal);
+    release(wal, wal);
 }
