@@ -11,8 +11,11 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 void *__real_malloc(size_t size);
+void *__real_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__real_mremap(void *old, size_t old_size, size_t size, int flags);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
 void *__real_aligned_alloc(size_t alignment, size_t size);
@@ -21,6 +24,8 @@ char *__real_strdup(const char *text);
 char *__real_strndup(const char *text, size_t size);
 
 void *__wrap_malloc(size_t size);
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset);
+void *__wrap_mremap(void *old, size_t old_size, size_t size, int flags);
 void *__wrap_calloc(size_t count, size_t size);
 void *__wrap_realloc(void *old, size_t size);
 void *__wrap_aligned_alloc(size_t alignment, size_t size);
@@ -67,6 +72,20 @@ static bool fails(void)
 void *__wrap_malloc(size_t size)
 {
     return fails() ? NULL : __real_malloc(size);
+}
+
+/* Memory when no file is behind it (os/large.h). */
+void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd, off_t offset)
+{
+    if ((flags & MAP_ANONYMOUS) != 0 && fails())
+        return MAP_FAILED;
+    return __real_mmap(at, size, protection, flags, fd, offset);
+}
+
+/* Pages that grow always may move here, so there is no fifth argument. */
+void *__wrap_mremap(void *old, size_t old_size, size_t size, int flags)
+{
+    return fails() ? MAP_FAILED : __real_mremap(old, old_size, size, flags);
 }
 
 void *__wrap_calloc(size_t count, size_t size)

@@ -1,7 +1,8 @@
 /*
  * Running out of memory on purpose. Every allocation that the library and the tests make is counted
- * (malloc, calloc, realloc, aligned_alloc, posix_memalign, strdup, strndup; through the linker's
- * --wrap, so it works with the sanitizers too); the one of your choice fails as the real one would.
+ * (malloc, calloc, realloc, aligned_alloc, posix_memalign, strdup, strndup, and of mmap and mremap
+ * what is anonymous; through the linker's --wrap, so it works with the sanitizers too); the one of
+ * your choice fails as the real one would.
  * What other libraries allocate inside themselves is neither counted nor failed.
  *
  * To walk through all failures of one operation:
