@@ -114,6 +114,16 @@ static void add_reads(struct api_text *text, const struct storm_stats *stats, do
     api_text_adds(text, "}");
 }
 
+static void add_memory(struct api_text *text, const struct storm_stats *stats)
+{
+    api_text_addf(text, ",\"memory\":{\"bytes\":%llu", (unsigned long long)stats->memory_bytes);
+    add_count(text, "memtables", stats->memory_memtables);
+    add_count(text, "cache", stats->memory_cache);
+    add_count(text, "tables", stats->memory_tables);
+    add_count(text, "log", stats->memory_log);
+    api_text_adds(text, "}");
+}
+
 static void add_writes(struct api_text *text, const struct storm_stats *stats)
 {
     api_text_addf(text, ",\"wal\":{\"bytes\":%llu", (unsigned long long)stats->log_bytes);
@@ -197,6 +207,7 @@ enum MHD_Result api_stats(struct api_request *request)
     add_count(&text, "keys_estimate", stats.entries_estimate);
     add_store(&text, &stats);
     add_reads(&text, &stats, server->config->table_bloom_bits);
+    add_memory(&text, &stats);
     add_writes(&text, &stats);
     add_http(&text, &server->metrics);
     uint64_t data_bytes = stats.sstable_bytes + stats.log_bytes;
