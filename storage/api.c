@@ -78,6 +78,11 @@ static storm_status check_sizes(const struct storm_options *options, struct stor
     return STORM_OK;
 }
 
+/* What zlib, LZ4 and Zstandard have; none has no levels. Tables refuse more, which would be too late. */
+static const int highest_level[] = {[STORM_CODEC_DEFLATE] = 9,
+                                    [STORM_CODEC_LZ4] = 12,
+                                    [STORM_CODEC_ZSTD] = 19};
+
 static storm_status check_options(const struct storm_options *options, struct storm_error *error)
 {
     storm_status status = check_sizes(options, error);
@@ -91,9 +96,9 @@ static storm_status check_options(const struct storm_options *options, struct st
     if (options->codec > STORM_CODEC_ZSTD)
         return refuse(error, STORM_INVALID, "codec is %d; it takes none, deflate, lz4 or zstd",
                       (int)options->codec);
-    if (options->codec_level < 0 || options->codec_level > 22)
-        return refuse(error, STORM_INVALID, "codec_level is %d; it takes 0 to 22",
-                      options->codec_level);
+    if (options->codec_level < 0 || options->codec_level > highest_level[options->codec])
+        return refuse(error, STORM_INVALID, "codec_level is %d; this codec takes 0 to %d",
+                      options->codec_level, highest_level[options->codec]);
     bool is_filter_sane = options->bloom_bits >= 4.0 && options->bloom_bits <= 32.0;
     if (options->bloom_bits != 0.0 && !is_filter_sane)
         return refuse(error, STORM_INVALID, "bloom_bits is %g; it takes 0 or 4 to 32",
