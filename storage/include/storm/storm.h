@@ -372,10 +372,13 @@ struct storm_iter_options {
     struct storm_slice start;       /* first key to see (inclusive); empty = the first of all */
     struct storm_slice end;         /* first key not to see (exclusive); empty = no bound */
     struct storm_slice prefix;      /* only keys that begin with it, within the bounds */
-    bool keys_only;                 /* values are not looked at: storm_iter_value() is empty */
-    /* The most entries that one move may pass over because they are deleted, expired or
-     * overwritten; 0 = any number. A move that meets more stops: not valid, its status is
-     * STORM_MORE, storm_iter_key() is where it stopped, storm_iter_resume() goes on from there. */
+    /* Values are not looked at: storm_iter_value() and storm_iter_meta() are empty. */
+    bool keys_only;
+    /* The most entries that one move may pass over because they are deleted, expired, overwritten
+     * or newer than the snapshot; 0 = any number. A move that meets more stops: not valid, its
+     * status is STORM_MORE, storm_iter_key() is where it stopped, a key that it has not dealt with,
+     * and storm_iter_resume() goes on from there. It stops between keys only, and deals with one at
+     * least: what it searches past among the versions of one key does not count. */
     uint64_t max_skipped;
 };
 

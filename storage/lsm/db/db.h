@@ -294,8 +294,10 @@ void sdb_lsm_iter_destroy(storm_iter *iter);
 void sdb_lsm_iter_first(storm_iter *iter);
 void sdb_lsm_iter_last(storm_iter *iter);
 void sdb_lsm_iter_seek(storm_iter *iter, struct storm_slice key);
+void sdb_lsm_iter_seek_back(storm_iter *iter, struct storm_slice key);
 void sdb_lsm_iter_next(storm_iter *iter);
 void sdb_lsm_iter_prev(storm_iter *iter);
+void sdb_lsm_iter_resume(storm_iter *iter);
 
 storm_snapshot *sdb_lsm_snapshot_create(storm_db *db);
 void sdb_lsm_snapshot_release(storm_snapshot *snapshot);

@@ -9,14 +9,25 @@
  *   back      versions are met oldest first: the newest one that the revision may see is copied
  *             aside, and the source ends up before all entries of the key that is shown.
  *
- * `stands_behind` tells the two apart. A change of direction seeks once. The clock is read once, at
+ * `goes_back` tells the two apart. A change of direction seeks once. The clock is read once, at
  * creation, so that a key does not expire in the middle of a scan.
+ *
+ * What a move passes over (deletes, expired puts, older versions, versions the revision may not see)
+ * is counted one by one against max_skipped. The move stops with STORM_MORE on the first entry of a
+ * key, when that entry would be one too many; so whoever seeks to this key, with this iterator or
+ * another, in this direction or the other, neither misses nor doubles a key. It never stops among
+ * the versions of a key: past JUMP_AFTER of them, or at the limit, it gets to the one it wants and out of
+ * the key by a search, which passes over nothing. So every move deals with one key at least.
  */
 #include <stdlib.h>
 
+#include "lsm/db/bounds.h"
 #include "lsm/db/db.h"
 #include "lsm/db/sources.h"
 #include "lsm/db/value.h"
+
+/* A search in all sources costs about as much as so many steps. */
+enum { JUMP_AFTER = 32 };
 
 struct lsm_iter {
     struct storm_iter base;
@@ -24,11 +35,15 @@ struct lsm_iter {
     struct sdb_source *source;
     uint64_t revision;
     uint64_t now_ms;
-    bool stands_behind;      /* the source is before the key shown (going back) */
-    struct sdb_buffer start; /* bounds; empty = none */
-    struct sdb_buffer end;
-    struct sdb_buffer key;   /* going back: the key shown; forward: the key passed over */
-    struct sdb_buffer value; /* going back: the stored value shown */
+    uint64_t max_skipped; /* UINT64_MAX = any number */
+    uint64_t skipped;     /* by the move under way */
+    bool keys_only;
+    bool goes_back;           /* the last move went back: the source is before the key shown */
+    bool is_decided;          /* forward: all about it->key is known, what follows of it is older */
+    struct sdb_bounds bounds; /* const */
+    struct sdb_buffer target; /* of a seek, which may borrow its key from this very iterator */
+    struct sdb_buffer key;    /* going back: the key shown; forward: the last one passed over */
+    struct sdb_buffer value;  /* going back: the stored value shown */
 };
 
 static struct lsm_iter *lsm_iter(storm_iter *iter)
@@ -40,27 +55,44 @@ static void end_with(struct lsm_iter *it, storm_status status)
 {
     it->base.valid = false;
     it->base.status = status;
+    it->base.key = (struct storm_slice){NULL, 0};
+    it->base.value = (struct storm_slice){NULL, 0};
+    it->base.meta = (struct storm_meta){0};
+    it->base.revision = 0;
 }
 
-static bool is_before(const struct sdb_buffer *bound, struct storm_slice key)
+/* Remember `key`, which is not it->key's own. False, and ended, when out of memory. */
+static bool keep_key(struct lsm_iter *it, struct storm_slice key)
 {
-    return sdb_key_compare(key, sdb_buffer_slice(bound)) < 0;
+    sdb_buffer_clear(&it->key);
+    if (sdb_buffer_add(&it->key, key.data, key.size))
+        return true;
+    end_with(it, it->key.status);
+    return false;
 }
 
-/* Show an entry. False (and an error) when the stored value is malformed. */
-static bool show(struct lsm_iter *it, struct storm_slice key, uint64_t tag,
+/* Stop at a key that this move does not look at any more. */
+static void stop_at(struct lsm_iter *it, struct storm_slice key)
+{
+    if (!keep_key(it, key))
+        return;
+    end_with(it, STORM_MORE);
+    it->base.key = sdb_buffer_slice(&it->key);
+}
+
+/* Show an entry, or end with an error when the stored value is malformed. */
+static void show(struct lsm_iter *it, struct storm_slice key, uint64_t tag,
                  struct storm_slice stored)
 {
     it->base.key = key;
     it->base.revision = sdb_tag_revision(tag);
-    if (!sdb_value_parse(stored, &it->base.meta, &it->base.value)) {
+    if (!it->keys_only && !sdb_value_parse(stored, &it->base.meta, &it->base.value)) {
         end_with(it, sdb_fail(sdb_lsm(it->base.db)->os->errors, STORM_CORRUPT,
                               "a stored value has a malformed header"));
-        return false;
+        return;
     }
     it->base.valid = true;
     it->base.status = STORM_OK;
-    return true;
 }
 
 static bool is_live(const struct lsm_iter *it, uint64_t tag, struct storm_slice stored)
@@ -68,89 +100,166 @@ static bool is_live(const struct lsm_iter *it, uint64_t tag, struct storm_slice 
     return sdb_tag_kind(tag) == SDB_KIND_PUT && !sdb_value_is_expired(stored, it->now_ms);
 }
 
-/* From where the source stands, to the first live key; entries of it->key are passed over. */
+/* Whether the revision may see what the source stands on. */
+static bool is_seen(const struct lsm_iter *it)
+{
+    return sdb_tag_revision(it->source->tag) <= it->revision;
+}
+
+static bool is_at_limit(const struct lsm_iter *it)
+{
+    return it->skipped >= it->max_skipped;
+}
+
+static bool is_same_key(const struct lsm_iter *it)
+{
+    return sdb_key_compare(it->source->key, sdb_buffer_slice(&it->key)) == 0;
+}
+
+/* ---- Forward ---- */
+
+/* Behind all versions of it->key that are of no use: to the one to be seen, or out of the key. */
+static void jump_forward(struct lsm_iter *it)
+{
+    /* Tag 0 lies behind every version. */
+    uint64_t tag = it->is_decided ? 0 : sdb_tag(it->revision, SDB_KIND_SEEK);
+    it->source->ops->seek(it->source, sdb_buffer_slice(&it->key), tag);
+}
+
+/* From where the source stands, to the first live key; of it->key nothing is shown once decided. */
 static void find_forward(struct lsm_iter *it)
 {
     struct sdb_source *source = it->source;
-    it->stands_behind = false;
+    unsigned versions = 0; /* of it->key, passed over */
+    it->goes_back = false;
     while (source->valid) {
-        if (it->end.size != 0 && !is_before(&it->end, source->key)) {
+        if (sdb_bounds_is_behind(&it->bounds, source->key)) {
             end_with(it, STORM_OK);
             return;
         }
-        bool is_passed = sdb_tag_revision(source->tag) > it->revision ||
-                         sdb_key_compare(source->key, sdb_buffer_slice(&it->key)) == 0;
-        if (!is_passed) {
-            if (is_live(it, source->tag, source->value)) {
-                show(it, source->key, source->tag, source->value);
+        bool is_same = is_same_key(it);
+        if (is_same && (it->is_decided || !is_seen(it))) {
+            if (versions >= JUMP_AFTER || is_at_limit(it)) {
+                jump_forward(it);
+                continue;
+            }
+        } else if (is_seen(it) && is_live(it, source->tag, source->value)) {
+            show(it, source->key, source->tag, source->value);
+            return;
+        } else if (is_same) {
+            it->is_decided = true;
+        } else {
+            if (is_at_limit(it)) {
+                stop_at(it, source->key);
                 return;
             }
-            sdb_buffer_clear(&it->key);
-            if (!sdb_buffer_add(&it->key, source->key.data, source->key.size)) {
-                end_with(it, it->key.status);
+            if (!keep_key(it, source->key))
                 return;
-            }
+            it->is_decided = is_seen(it);
+            versions = 0;
         }
+        versions++;
+        it->skipped++;
         source->ops->next(source);
     }
     end_with(it, source->status);
 }
 
-/* The source stands on the newest-positioned entry of some key: find that key's visible version,
- * which is copied aside, and leave the source before the key. True when it is live. */
-static bool collect_backward(struct lsm_iter *it, uint64_t *tag)
+/* ---- Back ---- */
+
+/* What is known of a key while its versions are met, oldest first. */
+struct candidate {
+    uint64_t tag;
+    bool is_live;
+    storm_status status;
+};
+
+/* The source stands on a version that the revision may see: it hides those before. */
+static void take(struct lsm_iter *it, struct candidate *candidate)
+{
+    const struct sdb_source *source = it->source;
+    candidate->tag = source->tag;
+    candidate->is_live = is_live(it, source->tag, source->value);
+    if (!candidate->is_live || it->keys_only)
+        return;
+    sdb_buffer_clear(&it->value);
+    if (!sdb_buffer_add(&it->value, source->value.data, source->value.size))
+        candidate->status = it->value.status;
+}
+
+/* The same for all that are left of it->key, by two searches. */
+static void jump_back(struct lsm_iter *it, struct candidate *candidate)
 {
     struct sdb_source *source = it->source;
-    bool is_found = false;
-    sdb_buffer_clear(&it->key);
-    if (!sdb_buffer_add(&it->key, source->key.data, source->key.size))
-        return false;
-    while (source->valid && sdb_key_compare(source->key, sdb_buffer_slice(&it->key)) == 0) {
-        if (sdb_tag_revision(source->tag) <= it->revision) {
-            is_found = true;
-            *tag = source->tag;
-            sdb_buffer_clear(&it->value);
-            if (!sdb_buffer_add(&it->value, source->value.data, source->value.size))
-                return false;
+    struct storm_slice key = sdb_buffer_slice(&it->key);
+    source->ops->seek(source, key, sdb_tag(it->revision, SDB_KIND_SEEK));
+    if (source->valid && is_same_key(it))
+        take(it, candidate);
+    if (source->valid || source->status == STORM_OK)
+        source->ops->seek_before(source, key, UINT64_MAX);
+}
+
+/* The source stands on the oldest version of a key. Find the one to be seen, which is copied aside, and
+ * leave the source before the key. */
+static void collect(struct lsm_iter *it, struct candidate *candidate)
+{
+    struct sdb_source *source = it->source;
+    unsigned versions = 0;
+    do {
+        if (versions >= JUMP_AFTER || (versions != 0 && is_at_limit(it))) {
+            jump_back(it, candidate);
+            break;
         }
+        versions++;
+        it->skipped++;
+        if (is_seen(it))
+            take(it, candidate);
         source->ops->prev(source);
-    }
-    return is_found && is_live(it, *tag, sdb_buffer_slice(&it->value));
+    } while (source->valid && is_same_key(it));
+    if (candidate->status == STORM_OK && !source->valid)
+        candidate->status = source->status;
 }
 
 /* From where the source stands, back to the first live key. */
 static void find_backward(struct lsm_iter *it)
 {
     struct sdb_source *source = it->source;
-    it->stands_behind = true;
+    it->goes_back = true;
     while (source->valid) {
-        uint64_t tag = 0;
-        if (it->start.size != 0 && is_before(&it->start, source->key)) {
+        struct candidate candidate = {0};
+        if (sdb_bounds_is_before(&it->bounds, source->key)) {
             end_with(it, STORM_OK);
             return;
         }
-        bool is_live_key = collect_backward(it, &tag);
-        storm_status status = it->key.status != STORM_OK ? it->key.status : it->value.status;
-        if (status == STORM_OK && !source->valid)
-            status = source->status;
-        if (status != STORM_OK) {
-            end_with(it, status);
+        bool is_passed = !is_seen(it) || !is_live(it, source->tag, source->value);
+        if (is_passed && is_at_limit(it)) {
+            stop_at(it, source->key);
             return;
         }
-        if (is_live_key) {
-            show(it, sdb_buffer_slice(&it->key), tag, sdb_buffer_slice(&it->value));
+        if (!keep_key(it, source->key))
+            return;
+        collect(it, &candidate);
+        if (candidate.status != STORM_OK) {
+            end_with(it, candidate.status);
+            return;
+        }
+        if (candidate.is_live) {
+            show(it, sdb_buffer_slice(&it->key), candidate.tag, sdb_buffer_slice(&it->value));
             return;
         }
     }
     end_with(it, source->status);
 }
 
+/* ---- Moves ---- */
+
 void sdb_lsm_iter_first(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
+    it->skipped = 0;
     sdb_buffer_clear(&it->key);
-    if (it->start.size != 0)
-        it->source->ops->seek(it->source, sdb_buffer_slice(&it->start), UINT64_MAX);
+    if (it->bounds.start.size != 0)
+        it->source->ops->seek(it->source, sdb_buffer_slice(&it->bounds.start), UINT64_MAX);
     else
         it->source->ops->first(it->source);
     find_forward(it);
@@ -159,37 +268,63 @@ void sdb_lsm_iter_first(storm_iter *iter)
 void sdb_lsm_iter_last(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
-    if (it->end.size != 0)
-        it->source->ops->seek_before(it->source, sdb_buffer_slice(&it->end), UINT64_MAX);
+    it->skipped = 0;
+    if (it->bounds.end.size != 0)
+        it->source->ops->seek_before(it->source, sdb_buffer_slice(&it->bounds.end), UINT64_MAX);
     else
         it->source->ops->last(it->source);
     find_backward(it);
 }
 
+/* Copy the key to seek. False, and ended, when out of memory. */
+static bool set_target(struct lsm_iter *it, struct storm_slice key)
+{
+    sdb_buffer_clear(&it->target);
+    if (sdb_buffer_add(&it->target, key.data, key.size))
+        return true;
+    end_with(it, it->target.status);
+    return false;
+}
+
 void sdb_lsm_iter_seek(storm_iter *iter, struct storm_slice key)
 {
     struct lsm_iter *it = lsm_iter(iter);
-    if (it->start.size != 0 && is_before(&it->start, key)) {
+    if (sdb_bounds_is_before(&it->bounds, key)) {
         sdb_lsm_iter_first(iter);
         return;
     }
+    if (!set_target(it, key))
+        return;
+    it->skipped = 0;
     sdb_buffer_clear(&it->key);
-    it->source->ops->seek(it->source, key, UINT64_MAX);
+    it->source->ops->seek(it->source, sdb_buffer_slice(&it->target), UINT64_MAX);
     find_forward(it);
+}
+
+void sdb_lsm_iter_seek_back(storm_iter *iter, struct storm_slice key)
+{
+    struct lsm_iter *it = lsm_iter(iter);
+    if (sdb_bounds_is_behind(&it->bounds, key)) {
+        sdb_lsm_iter_last(iter);
+        return;
+    }
+    if (!set_target(it, key))
+        return;
+    it->skipped = 0;
+    it->source->ops->seek_before(it->source, sdb_buffer_slice(&it->target), 0);
+    find_backward(it);
 }
 
 void sdb_lsm_iter_next(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
-    if (it->stands_behind) {
-        /* Tag 0 lies behind every version of the key that is shown. */
-        it->source->ops->seek(it->source, sdb_buffer_slice(&it->key), 0);
+    it->skipped = 0;
+    it->is_decided = true;
+    if (it->goes_back) {
+        jump_forward(it);
     } else {
-        sdb_buffer_clear(&it->key);
-        if (!sdb_buffer_add(&it->key, it->base.key.data, it->base.key.size)) {
-            end_with(it, it->key.status);
+        if (!keep_key(it, it->base.key))
             return;
-        }
         it->source->ops->next(it->source);
     }
     find_forward(it);
@@ -198,16 +333,24 @@ void sdb_lsm_iter_next(storm_iter *iter)
 void sdb_lsm_iter_prev(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
-    if (!it->stands_behind) {
-        sdb_buffer_clear(&it->key);
-        if (!sdb_buffer_add(&it->key, it->base.key.data, it->base.key.size)) {
-            end_with(it, it->key.status);
+    it->skipped = 0;
+    if (!it->goes_back) {
+        if (!keep_key(it, it->base.key))
             return;
-        }
         it->source->ops->seek_before(it->source, sdb_buffer_slice(&it->key), UINT64_MAX);
     }
     find_backward(it);
 }
+
+void sdb_lsm_iter_resume(storm_iter *iter)
+{
+    if (lsm_iter(iter)->goes_back)
+        sdb_lsm_iter_seek_back(iter, iter->key);
+    else
+        sdb_lsm_iter_seek(iter, iter->key);
+}
+
+/* ---- Life ---- */
 
 /* A source over all of the view; NULL when out of memory. */
 static struct sdb_source *view_source(const struct sdb_view *view)
@@ -240,12 +383,12 @@ storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options
     if (it == NULL)
         return STORM_NO_MEMORY;
     it->base.db = base;
-    sdb_buffer_init(&it->start, SIZE_MAX / 2);
-    sdb_buffer_init(&it->end, SIZE_MAX / 2);
+    sdb_buffer_init(&it->target, SIZE_MAX / 2);
     sdb_buffer_init(&it->key, SIZE_MAX / 2);
     sdb_buffer_init(&it->value, SIZE_MAX / 2);
-    sdb_buffer_add(&it->start, options->start.data, options->start.size);
-    sdb_buffer_add(&it->end, options->end.data, options->end.size);
+    it->keys_only = options->keys_only;
+    it->max_skipped = options->max_skipped != 0 ? options->max_skipped : UINT64_MAX;
+    storm_status status = sdb_bounds_init(&it->bounds, options);
     /* First the view, then the revision: see db.h. */
     it->view = sdb_view_acquire(db);
     it->revision = options->snapshot != NULL
@@ -253,7 +396,7 @@ storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options
                        : atomic_load_explicit(&db->visible, memory_order_acquire);
     it->now_ms = sdb_now_ms(db->os);
     it->source = view_source(it->view);
-    if (it->source == NULL || it->start.status != STORM_OK || it->end.status != STORM_OK) {
+    if (it->source == NULL || status != STORM_OK) {
         sdb_lsm_iter_destroy(&it->base);
         return STORM_NO_MEMORY;
     }
@@ -266,8 +409,8 @@ void sdb_lsm_iter_destroy(storm_iter *iter)
     struct lsm_iter *it = lsm_iter(iter);
     sdb_source_destroy(it->source);
     sdb_view_release(it->view);
-    sdb_buffer_fini(&it->start);
-    sdb_buffer_fini(&it->end);
+    sdb_bounds_fini(&it->bounds);
+    sdb_buffer_fini(&it->target);
     sdb_buffer_fini(&it->key);
     sdb_buffer_fini(&it->value);
     free(it);
