@@ -18,8 +18,6 @@
 #include "util/coding.h"
 #include "os/large.h"
 
-enum { PREFIX_SIZE = 16 };
-
 void sdb_index_builder_init(struct sdb_index_builder *builder)
 {
     sdb_buffer_init(&builder->out, SDB_TABLE_BLOCK_MAX);
@@ -127,17 +125,6 @@ static bool measure(struct storm_slice contents, uint64_t *count, uint64_t *key_
     return cursor.at != NULL && *count < UINT32_MAX;
 }
 
-static struct sdb_key_prefix key_prefix(const uint8_t *key, size_t size)
-{
-    uint8_t bytes[PREFIX_SIZE] = {0};
-    if (size >= PREFIX_SIZE)
-        memcpy(bytes, key, PREFIX_SIZE);
-    else if (size != 0)
-        memcpy(bytes, key, size);
-    return (struct sdb_key_prefix){__builtin_bswap64(sdb_get_u64(bytes)),
-                                   __builtin_bswap64(sdb_get_u64(bytes + 8))};
-}
-
 static bool fill(struct storm_slice contents, struct sdb_index *index)
 {
     struct sdb_cursor cursor = sdb_cursor(contents);
@@ -198,7 +185,7 @@ storm_status sdb_index_parse(struct storm_slice contents, struct sdb_index *inde
         sdb_shared_prefix(sdb_index_key(index, 0), sdb_index_key(index, index->count - 1));
     for (uint32_t i = 0; i < index->count; i++) {
         struct storm_slice key = sdb_index_key(index, i);
-        index->prefixes[i] = key_prefix(key.data + index->common, key.size - index->common);
+        index->prefixes[i] = sdb_key_prefix(key, index->common);
     }
     return STORM_OK;
 }
@@ -217,7 +204,7 @@ uint32_t sdb_index_find(const struct sdb_index *index, struct storm_slice key, u
     int order = head != 0 ? memcmp(key.data, index->keys, head) : 0;
     if (order != 0 || key.size < index->common)
         return order > 0 ? index->count : 0;
-    struct sdb_key_prefix wanted = key_prefix(key.data + head, key.size - head);
+    struct sdb_key_prefix wanted = sdb_key_prefix(key, head);
     uint32_t low = 0; /* separators below are before (key, tag); from high on they are not */
     uint32_t high = index->count;
     while (low < high) {

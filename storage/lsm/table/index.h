@@ -6,6 +6,7 @@
 
 #include "lsm/entry.h"
 #include "lsm/table/format.h"
+#include "lsm/table/prefix.h"
 #include "util/buffer.h"
 
 /* ---- Building: one thread ---- */
@@ -28,11 +29,6 @@ storm_status sdb_index_builder_add(struct sdb_index_builder *builder, struct sto
 void sdb_shortest_separator(struct storm_slice a, struct storm_slice b, struct sdb_buffer *out);
 
 /* ---- In memory: any thread ---- */
-
-/* Sixteen bytes of a key as a number of two words, zeroes behind a shorter one. */
-struct sdb_key_prefix {
-    uint64_t high, low;
-};
 
 struct sdb_index_slot {
     uint64_t offset; /* of the block */
