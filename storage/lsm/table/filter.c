@@ -42,11 +42,6 @@ void sdb_filter_keys_fini(struct sdb_filter_keys *keys)
     *keys = (struct sdb_filter_keys){NULL, 0, 0};
 }
 
-static inline size_t line_of(uint64_t hash, uint32_t line_count)
-{
-    return (size_t)((hash >> 32) * line_count >> 32);
-}
-
 static unsigned probes_for(double bits)
 {
     unsigned probes = (unsigned)(bits * 0.6 + 0.5);
@@ -85,7 +80,7 @@ storm_status sdb_filter_build(const struct sdb_filter_keys *keys, double bits,
     memset(lines, 0, size + SDB_FILTER_TAIL_SIZE);
     for (size_t i = 0; i < keys->count; i++) {
         uint64_t hash = keys->hashes[i];
-        set_bits(lines + line_of(hash, line_count) * SDB_FILTER_LINE, hash, probes);
+        set_bits(lines + sdb_filter_line_at(hash, line_count), hash, probes);
     }
     lines[size] = SDB_FILTER_BLOCKED_BLOOM;
     lines[size + 1] = (uint8_t)probes;
@@ -115,20 +110,24 @@ bool sdb_filter_may_contain(const struct sdb_filter *filter, uint64_t hash)
 {
     if (filter->line_count == 0)
         return true;
-    const uint8_t *line = filter->lines + line_of(hash, filter->line_count) * SDB_FILTER_LINE;
+    const uint8_t *line = filter->lines + sdb_filter_line_at(hash, filter->line_count);
     /* The line is on its way from memory while the bits are computed. */
     __builtin_prefetch(line);
     uint64_t pieces = sdb_mix64(hash);
-    uint64_t word = pieces;
-    for (unsigned i = 0; i < filter->probes; i++) {
-        if (i != 0 && i % PIECES == 0) {
-            pieces = sdb_mix64(pieces + 1);
-            word = pieces;
+    for (unsigned left = filter->probes;;) {
+        /* All pieces of a word at once: to stop at the first bit that is not set would save fewer
+         * steps than the processor loses by guessing which one it is. */
+        unsigned probes = left < PIECES ? left : PIECES;
+        unsigned all = 1;
+        for (uint64_t word = pieces; probes > 0; probes--, word >>= PIECE_BITS) {
+            unsigned bit = (unsigned)(word & (LINE_BITS - 1));
+            all &= (unsigned)line[bit / 8] >> bit % 8;
         }
-        unsigned bit = (unsigned)(word & (LINE_BITS - 1));
-        if ((line[bit / 8] >> bit % 8 & 1) == 0)
+        if (all == 0)
             return false;
-        word >>= PIECE_BITS;
+        if (left <= PIECES)
+            return true;
+        left -= PIECES;
+        pieces = sdb_mix64(pieces + 1);
     }
-    return true;
 }

@@ -6,6 +6,7 @@
 #ifndef SDB_LSM_TABLE_FILTER_H
 #define SDB_LSM_TABLE_FILTER_H
 
+#include "lsm/table/format.h"
 #include "storm/storm.h"
 #include "util/buffer.h"
 
@@ -37,5 +38,18 @@ storm_status sdb_filter_parse(struct storm_slice contents, struct sdb_filter *fi
 
 /* False: no key with this hash was added. Any thread. */
 bool sdb_filter_may_contain(const struct sdb_filter *filter, uint64_t hash);
+
+/* Where the line of a key begins among `line_count` lines. */
+static inline size_t sdb_filter_line_at(uint64_t hash, uint32_t line_count)
+{
+    return (size_t)((hash >> 32) * line_count >> 32) * SDB_FILTER_LINE;
+}
+
+/* Ask for the line ahead of the question: of several filters all at once. */
+static inline void sdb_filter_prefetch(const struct sdb_filter *filter, uint64_t hash)
+{
+    if (filter->line_count != 0)
+        __builtin_prefetch(filter->lines + sdb_filter_line_at(hash, filter->line_count));
+}
 
 #endif
