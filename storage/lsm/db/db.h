@@ -70,6 +70,16 @@ struct sdb_doubtful {
     struct sdb_table_file *file;
 };
 
+/*
+ * What lookups have counted. One of several, by thread: an addition to a line of memory that other
+ * processors write too costs as much as a lookup's filter.
+ */
+enum { SDB_TALLIES = 16 };
+struct sdb_tally {
+    _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */
+    uint64_t padding[5];                                              /* to a cache line */
+};
+
 struct sdb_overlay;
 struct sdb_manual;
 
@@ -160,7 +170,7 @@ struct sdb_lsm {
     uint64_t waits[STORM_WAIT_CAUSES], wait_us[STORM_WAIT_CAUSES], wait_longest_us;
     uint64_t flushes, flush_last_ms, flush_last_us, table_bytes;
     uint64_t compactions;
-    _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */
+    struct sdb_tally tallies[SDB_TALLIES];
 };
 
 static inline struct sdb_lsm *sdb_lsm(storm_db *db)
@@ -279,6 +289,18 @@ struct sdb_found {
     struct sdb_block *block;
     struct sdb_memtable *memtable; /* borrowed from the view */
 };
+
+/* What one read has asked filters, to be added to the store's counters at its end. */
+struct sdb_asked {
+    uint64_t ruled_out, passed, passed_wrongly;
+};
+
+void sdb_tally_add(struct sdb_lsm *db, const struct sdb_asked *asked);
+/* Fill in the bloom_ numbers, which are zero. */
+void sdb_tally_sum(struct sdb_lsm *db, struct storm_stats *stats);
+
+/* Record that a damaged table is in the way of a read: STORM_CORRUPT. */
+storm_status sdb_damaged_table(struct sdb_lsm *db, const struct sdb_table_file *file);
 
 /* The newest version of `key` at or below `revision` in the view, deletes included. */
 storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,

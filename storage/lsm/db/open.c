@@ -185,6 +185,8 @@ static storm_status open_tables(struct sdb_lsm *db)
             if (status != STORM_OK)
                 return status;
         }
+        if (level->guide != NULL)
+            sdb_guide_update(level->guide);
     }
     return STORM_OK;
 }

@@ -2,39 +2,110 @@
  * Point reads: memtables newest first, level 0 newest first, then one table a level.
  *
  * The first version found at or below the wanted revision is the answer, because newer sources are
- * asked first. The key is hashed once for all filters. A table that could not be opened because it is damaged makes the keys in its
- * range unreadable, not the store: nobody knows whether it hid something older.
+ * asked first. The key is hashed once for all filters. Which tables may hold the key is told by the
+ * levels' guides; their filters are fetched all at once, before the first is asked, so that a miss
+ * waits for memory once and not once a level. A table that could not be opened because it is damaged
+ * makes the keys in its range unreadable, not the store: nobody knows whether it hid something older.
  */
 #include "lsm/db/db.h"
 #include "lsm/db/value.h"
+#include "util/hash.h"
 
-static storm_status damaged(struct sdb_lsm *db, const struct sdb_table_file *file)
+/* Tables whose filters are fetched together; more than that only with a crowded level 0. */
+enum { PLACES = 16 };
+
+storm_status sdb_damaged_table(struct sdb_lsm *db, const struct sdb_table_file *file)
 {
     return sdb_fail(db->os->errors, STORM_CORRUPT,
                     "table %010llu.sst is damaged (%s): the keys in its range cannot be read",
                     (unsigned long long)file->number, storm_status_text(file->open_status));
 }
 
-/* Ask one table, its filter first. STORM_NOT_FOUND = go on. */
-static storm_status ask_table(struct sdb_lsm *db, const struct sdb_table_file *file,
-                              struct storm_slice key, uint64_t hash, uint64_t revision,
-                              struct sdb_found *found)
+/* ---- Counting ---- */
+
+static void add(_Atomic uint64_t *counter, uint64_t count)
 {
-    if (file->table == NULL)
-        return damaged(db, file);
-    bool has_filter = sdb_table_has_filter(file->table);
-    if (has_filter && !sdb_table_may_contain(file->table, hash)) {
-        atomic_fetch_add_explicit(&db->bloom_hits, 1, memory_order_relaxed);
+    if (count != 0)
+        atomic_fetch_add_explicit(counter, count, memory_order_relaxed);
+}
+
+void sdb_tally_add(struct sdb_lsm *db, const struct sdb_asked *asked)
+{
+    /* Threads that meet in one slot only slow each other down. */
+    uint64_t slot = sdb_mix64((uint64_t)pthread_self()) % SDB_TALLIES;
+    struct sdb_tally *tally = &db->tallies[slot];
+    add(&tally->bloom_hits, asked->ruled_out);
+    add(&tally->bloom_passes, asked->passed);
+    add(&tally->bloom_false_positives, asked->passed_wrongly);
+}
+
+void sdb_tally_sum(struct sdb_lsm *db, struct storm_stats *stats)
+{
+    for (size_t i = 0; i < SDB_TALLIES; i++) {
+        struct sdb_tally *tally = &db->tallies[i];
+        stats->bloom_hits += atomic_load_explicit(&tally->bloom_hits, memory_order_relaxed);
+        stats->bloom_passes += atomic_load_explicit(&tally->bloom_passes, memory_order_relaxed);
+        stats->bloom_false_positives +=
+            atomic_load_explicit(&tally->bloom_false_positives, memory_order_relaxed);
+    }
+}
+
+/* ---- Tables ---- */
+
+/* Ask one table, its filter first. STORM_NOT_FOUND = go on. */
+static storm_status ask_table(struct sdb_lsm *db, const struct sdb_guide *guide, size_t i,
+                              struct storm_slice key, uint64_t hash, uint64_t revision,
+                              struct sdb_found *found, struct sdb_asked *asked)
+{
+    const struct sdb_filter *filter = &guide->filters[i];
+    if (!sdb_filter_may_contain(filter, hash)) {
+        asked->ruled_out++;
         return STORM_NOT_FOUND;
     }
+    const struct sdb_table_file *file = guide->files[i];
+    if (file->table == NULL)
+        return sdb_damaged_table(db, file);
     storm_status status =
         sdb_table_get(file->table, key, revision, &found->tag, &found->value, &found->block);
-    if (has_filter) {
-        atomic_fetch_add_explicit(&db->bloom_passes, 1, memory_order_relaxed);
-        if (status == STORM_NOT_FOUND)
-            atomic_fetch_add_explicit(&db->bloom_false_positives, 1, memory_order_relaxed);
+    if (filter->line_count != 0) {
+        asked->passed++;
+        asked->passed_wrongly += status == STORM_NOT_FOUND;
     }
     return status;
+}
+
+/* A table that may hold the key, and how far the search for such tables has got. */
+struct place {
+    const struct sdb_guide *guide;
+    size_t file;
+};
+
+struct way {
+    size_t level;
+    size_t file; /* of level 0: the next to look at */
+};
+
+/* The next tables that may hold `key`, newest first, and their filters on the way. */
+static size_t find_places(const struct sdb_version *version, struct storm_slice key, uint64_t hash,
+                          struct way *way, struct place places[PLACES])
+{
+    size_t count = 0;
+    while (way->level < STORM_MAX_LEVELS && count < PLACES) {
+        const struct sdb_guide *guide = version->levels[way->level].guide;
+        bool is_level0 = way->level == 0;
+        size_t i = 0;
+        if (guide != NULL)
+            i = is_level0 ? sdb_guide_next(guide, way->file, key) : sdb_guide_find(guide, key);
+        if (guide == NULL || i == guide->count) {
+            way->level++;
+            continue;
+        }
+        sdb_filter_prefetch(&guide->filters[i], hash);
+        places[count++] = (struct place){guide, i};
+        way->file = i + 1;
+        way->level += !is_level0;
+    }
+    return count;
 }
 
 static storm_status lookup_tables(struct sdb_lsm *db, const struct sdb_version *version,
@@ -42,24 +113,18 @@ static storm_status lookup_tables(struct sdb_lsm *db, const struct sdb_version *
                                   struct sdb_found *found)
 {
     uint64_t hash = sdb_key_hash(key);
-    const struct sdb_level *level = &version->levels[0];
-    for (size_t i = 0; i < level->count; i++) {
-        if (!sdb_table_file_covers(level->files[i], key))
-            continue;
-        storm_status status = ask_table(db, level->files[i], key, hash, revision, found);
-        if (status != STORM_NOT_FOUND)
-            return status;
-    }
-    for (size_t l = 1; l < STORM_MAX_LEVELS; l++) {
-        level = &version->levels[l];
-        size_t i = level->count == 0 ? 0 : sdb_level_find(level, key);
-        if (i == level->count || sdb_key_compare(key, level->files[i]->smallest) < 0)
-            continue;
-        storm_status status = ask_table(db, level->files[i], key, hash, revision, found);
-        if (status != STORM_NOT_FOUND)
-            return status;
-    }
-    return STORM_NOT_FOUND;
+    struct sdb_asked asked = {0};
+    struct way way = {0, 0};
+    struct place places[PLACES];
+    storm_status status = STORM_NOT_FOUND;
+    do {
+        size_t count = find_places(version, key, hash, &way, places);
+        for (size_t i = 0; i < count && status == STORM_NOT_FOUND; i++)
+            status =
+                ask_table(db, places[i].guide, places[i].file, key, hash, revision, found, &asked);
+    } while (status == STORM_NOT_FOUND && way.level < STORM_MAX_LEVELS);
+    sdb_tally_add(db, &asked);
+    return status;
 }
 
 storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,

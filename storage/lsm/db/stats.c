@@ -81,10 +81,7 @@ storm_status sdb_lsm_stats(storm_db *base, struct storm_stats *stats)
     stats->entries_estimate += stats->memtable_entries;
     read_memory(&db->account, stats);
 
-    stats->bloom_hits = atomic_load_explicit(&db->bloom_hits, memory_order_relaxed);
-    stats->bloom_passes = atomic_load_explicit(&db->bloom_passes, memory_order_relaxed);
-    stats->bloom_false_positives =
-        atomic_load_explicit(&db->bloom_false_positives, memory_order_relaxed);
+    sdb_tally_sum(db, stats);
 
     sdb_cache_stats(db->cache, &cache);
     stats->cache_bytes = cache.bytes;

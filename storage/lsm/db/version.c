@@ -114,6 +114,7 @@ static void free_levels(struct sdb_version *version)
         for (size_t i = 0; i < level->count; i++)
             sdb_table_file_unref(level->files[i]);
         free(level->files);
+        sdb_guide_destroy(level->guide);
     }
 }
 
@@ -177,7 +178,9 @@ static bool apply_level(struct sdb_level *to, const struct sdb_level *from, size
         sdb_table_file_ref(to->files[i]);
         to->bytes += to->files[i]->size;
     }
-    return true;
+    if (to->count != 0)
+        to->guide = sdb_guide_create(to->files, to->count);
+    return to->count == 0 || to->guide != NULL;
 }
 
 struct sdb_version *sdb_version_apply(const struct sdb_version *base, const struct sdb_edit *edit)

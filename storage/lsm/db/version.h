@@ -15,6 +15,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "lsm/db/guide.h"
 #include "lsm/table/table.h"
 
 /*
@@ -62,6 +63,7 @@ struct sdb_level {
     size_t count;
     struct sdb_table_file **files;
     uint64_t bytes;
+    struct sdb_guide *guide; /* of a version's own level unless it is empty; NULL otherwise */
 };
 
 struct sdb_version {

@@ -375,6 +375,11 @@ bool sdb_table_may_contain(const struct sdb_table *table, uint64_t hash)
     return sdb_filter_may_contain(&table->filter, hash);
 }
 
+struct sdb_filter sdb_table_filter(const struct sdb_table *table)
+{
+    return table->filter;
+}
+
 storm_status sdb_table_get(struct sdb_table *table, struct storm_slice key, uint64_t revision,
                            uint64_t *tag, struct storm_slice *value, struct sdb_block **block)
 {

@@ -12,6 +12,7 @@
 
 #include "lsm/entry.h"
 #include "lsm/table/cache.h"
+#include "lsm/table/filter.h"
 #include "os/os.h"
 #include "util/buffer.h"
 
@@ -87,6 +88,8 @@ uint64_t sdb_key_hash(struct storm_slice key);
 /* False: the key is certainly not in the table. No I/O. True when the table has no filter. */
 bool sdb_table_may_contain(const struct sdb_table *table, uint64_t hash);
 bool sdb_table_has_filter(const struct sdb_table *table);
+/* The filter itself, without lines when the table has none; borrowed for as long as it is open. */
+struct sdb_filter sdb_table_filter(const struct sdb_table *table);
 
 /*
  * The newest version of `key` at or below `revision`. STORM_OK with *tag and *value, pinned by
