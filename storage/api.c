@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine.h"
 
@@ -250,18 +251,41 @@ storm_status storm_get(storm_db *db, const storm_snapshot *snapshot, struct stor
     return db->engine->get(db, snapshot, key, value);
 }
 
+static void free_copy(void *pin)
+{
+    free(pin);
+}
+
+storm_status storm_value_detach(struct storm_value *value)
+{
+    if (value->unpin == NULL || value->unpin == free_copy)
+        return STORM_OK;
+    size_t size = value->bytes.size + value->meta.type.size;
+    uint8_t *copy = malloc(size != 0 ? size : 1);
+    if (copy == NULL)
+        return STORM_NO_MEMORY;
+    struct storm_value detached = *value;
+    detached.bytes.data = copy;
+    detached.meta.type.data = copy + value->bytes.size;
+    detached.pin = copy;
+    detached.unpin = free_copy;
+    if (value->bytes.size != 0)
+        memcpy(copy, value->bytes.data, value->bytes.size);
+    if (value->meta.type.size != 0)
+        memcpy(copy + value->bytes.size, value->meta.type.data, value->meta.type.size);
+    value->unpin(value->pin);
+    *value = detached;
+    return STORM_OK;
+}
+
 storm_status storm_get_many(storm_db *db, const storm_snapshot *snapshot,
                             struct storm_lookup *lookups, size_t count, uint64_t *revision)
 {
     if (revision != NULL)
         *revision = 0;
     for (size_t i = 0; i < count; i++) {
-        lookups[i].status = STORM_INVALID;
+        lookups[i].status = STORM_UNSUPPORTED;
         lookups[i].value = (struct storm_value){0};
-    }
-    for (size_t i = 0; i < count; i++) {
-        if (lookups[i].key.size == 0)
-            return STORM_INVALID;
     }
     if (db->engine->get_many == NULL)
         return STORM_UNSUPPORTED;

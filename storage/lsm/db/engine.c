@@ -20,6 +20,7 @@ const struct sdb_engine sdb_lsm_engine = {
     .write = sdb_lsm_write,
     .write_async = sdb_lsm_write_async,
     .get = sdb_lsm_get,
+    .get_many = sdb_lsm_get_many,
     .snapshot_create = sdb_lsm_snapshot_create,
     .snapshot_release = sdb_lsm_snapshot_release,
     .iter_create = sdb_lsm_iter_create,

@@ -154,25 +154,27 @@ static void unpin_memtable(void *pin)
     sdb_memtable_unref(pin);
 }
 
-/* Hand the version found to the caller, pinned. */
-static storm_status fill_value(struct sdb_lsm *db, const struct sdb_found *found,
-                               struct storm_value *value)
+storm_status sdb_found_value(struct sdb_lsm *db, const struct sdb_found *found, uint64_t now_ms,
+                             struct storm_value *value)
 {
+    struct storm_value shown = {0};
+    *value = shown;
     if (sdb_tag_kind(found->tag) == SDB_KIND_DELETE)
         return STORM_NOT_FOUND;
-    if (!sdb_value_parse(found->value, &value->meta, &value->bytes))
+    if (!sdb_value_parse(found->value, &shown.meta, &shown.bytes))
         return sdb_fail(db->os->errors, STORM_CORRUPT, "a stored value has a malformed header");
-    if (value->meta.expires_ms != 0 && value->meta.expires_ms <= sdb_now_ms(db->os))
+    if (shown.meta.expires_ms != 0 && shown.meta.expires_ms <= now_ms)
         return STORM_NOT_FOUND;
-    value->revision = sdb_tag_revision(found->tag);
+    shown.revision = sdb_tag_revision(found->tag);
     if (found->block != NULL) {
         sdb_block_ref(found->block);
-        value->pin = found->block;
-        value->unpin = unpin_block;
+        shown.pin = found->block;
+        shown.unpin = unpin_block;
     } else {
-        value->pin = sdb_memtable_ref(found->memtable);
-        value->unpin = unpin_memtable;
+        shown.pin = sdb_memtable_ref(found->memtable);
+        shown.unpin = unpin_memtable;
     }
+    *value = shown;
     return STORM_OK;
 }
 
@@ -186,9 +188,8 @@ storm_status sdb_lsm_get(storm_db *base, const storm_snapshot *snapshot, struct 
                                          : atomic_load_explicit(&db->visible, memory_order_acquire);
     storm_status status = sdb_lookup(db, view, key, revision, &found);
     if (status == STORM_OK) {
-        status = fill_value(db, &found, value);
-        if (status != STORM_OK)
-            *value = (struct storm_value){0};
+        uint64_t now_ms = sdb_value_expires_ms(found.value) == 0 ? 0 : sdb_now_ms(db->os);
+        status = sdb_found_value(db, &found, now_ms, value);
         sdb_block_unref(found.block);
     }
     sdb_view_release(view);

@@ -380,27 +380,47 @@ struct sdb_filter sdb_table_filter(const struct sdb_table *table)
     return table->filter;
 }
 
+bool sdb_table_find(const struct sdb_table *table, struct storm_slice key, uint64_t revision,
+                    uint32_t *number)
+{
+    *number = sdb_index_find(&table->index, key, sdb_tag(revision, SDB_KIND_SEEK));
+    return *number != table->index.count;
+}
+
+storm_status sdb_table_read(struct sdb_table *table, uint32_t number, struct sdb_block **block)
+{
+    return sdb_table_block(table, number, true, block);
+}
+
+storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number,
+                              const struct sdb_block *block, struct storm_slice key,
+                              uint64_t revision, uint64_t *tag, struct storm_slice *value)
+{
+    struct sdb_block_view view;
+    uint64_t offset = table->index.slots[number].offset;
+    storm_status status =
+        sdb_table_parse(table, offset, storm_bytes(block->data, block->size), &view);
+    if (status != STORM_OK)
+        return status;
+    status = sdb_block_get(&view, key, sdb_tag(revision, SDB_KIND_SEEK), tag, value);
+    if (status != STORM_OK && status != STORM_NOT_FOUND)
+        sdb_table_fail(table, offset, status);
+    return status;
+}
+
 storm_status sdb_table_get(struct sdb_table *table, struct storm_slice key, uint64_t revision,
                            uint64_t *tag, struct storm_slice *value, struct sdb_block **block)
 {
-    struct sdb_block_view view;
-    uint64_t from = sdb_tag(revision, SDB_KIND_SEEK);
+    uint32_t number;
     *block = NULL;
     *tag = 0;
     *value = (struct storm_slice){NULL, 0};
-    uint32_t at = sdb_index_find(&table->index, key, from);
-    if (at == table->index.count)
+    if (!sdb_table_find(table, key, revision, &number))
         return STORM_NOT_FOUND;
-    storm_status status = sdb_table_block(table, at, true, block);
+    storm_status status = sdb_table_read(table, number, block);
     if (status != STORM_OK)
         return status;
-    uint64_t offset = table->index.slots[at].offset;
-    status = sdb_table_parse(table, offset, storm_bytes((*block)->data, (*block)->size), &view);
-    if (status == STORM_OK) {
-        status = sdb_block_get(&view, key, from, tag, value);
-        if (status != STORM_OK && status != STORM_NOT_FOUND)
-            sdb_table_fail(table, offset, status);
-    }
+    status = sdb_table_get_in(table, number, *block, key, revision, tag, value);
     if (status != STORM_OK) {
         sdb_block_unref(*block);
         *block = NULL;

@@ -100,6 +100,17 @@ storm_status sdb_table_get(struct sdb_table *table, struct storm_slice key, uint
                            uint64_t *tag, struct storm_slice *value, struct sdb_block **block);
 
 /*
+ * The same in steps, for lookups of many keys: which block may hold the version (false: none does),
+ * the block with a reference for the caller, the version in it. Equal numbers are the same block.
+ */
+bool sdb_table_find(const struct sdb_table *table, struct storm_slice key, uint64_t revision,
+                    uint32_t *number);
+storm_status sdb_table_read(struct sdb_table *table, uint32_t number, struct sdb_block **block);
+storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number,
+                              const struct sdb_block *block, struct storm_slice key,
+                              uint64_t revision, uint64_t *tag, struct storm_slice *value);
+
+/*
  * A source over the table; NULL when out of memory. The table outlives it (the caller holds a
  * reference to its version). `fill_cache` false for compaction and long scans, which also read
  * ahead by up to `readahead` bytes (0 = none).
