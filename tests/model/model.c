@@ -4,11 +4,12 @@
  *   model [operations [seed]]
  *
  * The store lives on the simulated disk with memtables of 64 KiB, so that flushes, tables and
- * recoveries happen all the time. Operations: put, delete, touch, batches with conditions and expiry, get,
- * walks of iterators in both directions within bounds, snapshots (each keeps a copy of the array),
- * flush, clock steps, reopening after a clean close, after kill -9 and after a power loss that
- * drops everything unsynced (every write is synced, so nothing may be missing). A change feed must
- * show what was committed (feed.h).
+ * recoveries happen all the time. Operations: put, delete, touch, batches with conditions and
+ * expiry, get, many gets at once, walks of iterators in both directions within bounds and prefixes,
+ * with and without values, with and without a limit to what a move may skip, snapshots (each keeps a
+ * copy of the array), flush, clock steps, reopening after a clean close, after kill -9 and after a
+ * power loss that drops everything unsynced (every write is synced, so nothing may be missing). A
+ * change feed must show what was committed (feed.h).
  * The seed is printed; with it a failure comes again. Any disagreement ends the program with 1.
  */
 #include <inttypes.h>
@@ -57,7 +58,7 @@ static struct entry now[KEYS];
 static struct view snapshots[SNAPSHOTS];
 static uint64_t revision;
 static uint64_t clock_ms = 1000000;
-static uint64_t reopens, losses, conflicts, walked;
+static uint64_t reopens, losses, conflicts, walked, stopped;
 static struct feed_model *feed;
 
 static uint64_t below(uint64_t bound)
@@ -111,6 +112,36 @@ static void check_get(const struct entry *entries, const storm_snapshot *snapsho
         CHECK(status == STORM_NOT_FOUND);
     }
     storm_value_release(&value);
+}
+
+static void check_get_many(const struct entry *entries, const storm_snapshot *snapshot)
+{
+    enum { MANY = 160 };
+    static struct storm_lookup lookups[MANY];
+    static char rooms[MANY][40];
+    size_t numbers[MANY];
+    size_t count = below(MANY + 1);
+    size_t first = below(KEYS);
+    bool is_run = below(2) == 0;
+    uint64_t of = 0;
+    for (size_t i = 0; i < count; i++) {
+        numbers[i] = is_run ? (first + i) % KEYS : below(KEYS);
+        struct storm_slice key = key_of(numbers[i]);
+        memcpy(rooms[i], key.data, key.size);
+        lookups[i].key = storm_bytes(rooms[i], key.size);
+    }
+    CHECK(storm_get_many(db, snapshot, lookups, count, &of) == STORM_OK);
+    CHECK(of == (snapshot != NULL ? storm_snapshot_revision(snapshot) : revision));
+    for (size_t i = 0; i < count; i++) {
+        const struct entry *entry = &entries[numbers[i]];
+        struct storm_value *value = &lookups[i].value;
+        CHECK(lookups[i].status == (is_live(entry) ? STORM_OK : STORM_NOT_FOUND));
+        if (is_live(entry) && below(4) == 0)
+            CHECK(storm_value_detach(value) == STORM_OK);
+        if (is_live(entry))
+            check_value(entry, numbers[i], value->bytes, &value->meta, value->revision);
+        storm_value_release(value);
+    }
 }
 
 /* ---- Writing ---- */
@@ -237,8 +268,22 @@ static int64_t nearest(const struct entry *entries, int64_t at, int64_t step, in
     return at >= low && at < high ? at : -1;
 }
 
-static void check_at(const struct entry *entries, storm_iter *iter, int64_t at)
+/* What a walk is about: the entries of its view, and the part of them that its options let through. */
+struct walk {
+    const struct entry *entries;
+    storm_iter *iter;
+    struct storm_iter_options options;
+    int64_t low, high;
+};
+
+static int64_t expected_from(const struct walk *walk, int64_t at, int64_t step)
 {
+    return nearest(walk->entries, at, step, walk->low, walk->high);
+}
+
+static void check_at(const struct walk *walk, int64_t at)
+{
+    storm_iter *iter = walk->iter;
     CHECK(storm_iter_status(iter) == STORM_OK);
     CHECK(storm_iter_valid(iter) == (at >= 0));
     if (at < 0)
@@ -247,57 +292,103 @@ static void check_at(const struct entry *entries, storm_iter *iter, int64_t at)
     struct storm_slice expected = key_of((size_t)at);
     struct storm_meta meta = storm_iter_meta(iter);
     CHECK(key.size == expected.size && memcmp(key.data, expected.data, key.size) == 0);
-    check_value(&entries[at], (size_t)at, storm_iter_value(iter), &meta, storm_iter_revision(iter));
+    if (walk->options.keys_only) {
+        CHECK(storm_iter_value(iter).size == 0);
+        CHECK(storm_iter_revision(iter) == walk->entries[at].revision);
+    } else {
+        check_value(&walk->entries[at], (size_t)at, storm_iter_value(iter), &meta,
+                    storm_iter_revision(iter));
+    }
+}
+
+/* Go on from every stop, by resume or by a seek to the key, and see that it ends at `at`. */
+static void check_move(const struct walk *walk, int64_t at, int64_t step)
+{
+    for (int stops = 0; storm_iter_status(walk->iter) == STORM_MORE; stops++) {
+        CHECK(walk->options.max_skipped != 0 && stops < KEYS);
+        CHECK(!storm_iter_valid(walk->iter));
+        stopped++;
+        if (below(2) == 0)
+            storm_iter_resume(walk->iter);
+        else if (step > 0)
+            storm_iter_seek(walk->iter, storm_iter_key(walk->iter));
+        else
+            storm_iter_seek_back(walk->iter, storm_iter_key(walk->iter));
+    }
+    check_at(walk, at);
+}
+
+/* Bounds, a prefix that ten or a hundred keys have, and the rest, each now and then. */
+static void choose_options(struct walk *walk)
+{
+    static char prefix[5];
+    walk->low = 0;
+    walk->high = KEYS;
+    if (below(2) == 0) {
+        walk->low = (int64_t)below(KEYS);
+        walk->options.start = key_of((size_t)walk->low);
+    }
+    if (below(2) == 0) {
+        walk->high = (int64_t)below(KEYS);
+        walk->options.end = key_of((size_t)walk->high);
+    }
+    if (below(3) == 0) {
+        int64_t width = below(2) == 0 ? 10 : 100;
+        int64_t first = (int64_t)below(KEYS) / width * width;
+        memcpy(prefix, key_of((size_t)first).data, 5);
+        walk->options.prefix = storm_bytes(prefix, width == 10 ? 4 : 3);
+        walk->low = walk->low > first ? walk->low : first;
+        walk->high = walk->high < first + width ? walk->high : first + width;
+    }
+    walk->options.keys_only = below(3) == 0;
+    walk->options.max_skipped = below(2) == 0 ? 0 : 1 + below(8);
+}
+
+/* To somewhere; where that is. */
+static int64_t begin_walk(const struct walk *walk)
+{
+    int64_t to = (int64_t)below(KEYS);
+    uint64_t kind = below(4);
+    int64_t step = kind % 2 == 0 ? 1 : -1;
+    int64_t from = kind == 0 ? walk->low : kind == 1 ? walk->high - 1 : to;
+    if (kind == 0)
+        storm_iter_first(walk->iter);
+    else if (kind == 1)
+        storm_iter_last(walk->iter);
+    else if (kind == 2)
+        storm_iter_seek(walk->iter, key_of((size_t)to));
+    else
+        storm_iter_seek_back(walk->iter, key_of((size_t)to));
+    if (step > 0 && from < walk->low)
+        from = walk->low;
+    if (step < 0 && from >= walk->high)
+        from = walk->high - 1;
+    int64_t at = expected_from(walk, from, step);
+    check_move(walk, at, step);
+    return at;
 }
 
 static void walk(const struct entry *entries, const storm_snapshot *snapshot)
 {
-    int64_t low = 0;
-    int64_t high = KEYS;
-    struct storm_iter_options bounds = {.snapshot = snapshot};
-    if (below(2) == 0) {
-        low = (int64_t)below(KEYS);
-        bounds.start = key_of((size_t)low);
-    }
-    if (below(2) == 0) {
-        high = (int64_t)below(KEYS);
-        bounds.end = key_of((size_t)high);
-    }
-    storm_iter *iter;
-    CHECK(storm_iter_create(db, &bounds, &iter) == STORM_OK);
-    int64_t at;
-    switch (below(3)) {
-    case 0:
-        storm_iter_first(iter);
-        at = nearest(entries, low, 1, low, high);
-        break;
-    case 1:
-        storm_iter_last(iter);
-        at = nearest(entries, high - 1, -1, low, high);
-        break;
-    default: {
-        int64_t to = (int64_t)below(KEYS);
-        storm_iter_seek(iter, key_of((size_t)to));
-        at = nearest(entries, to < low ? low : to, 1, low, high);
-        break;
-    }
-    }
-    check_at(entries, iter, at);
+    struct walk walk = {.entries = entries, .options = {.snapshot = snapshot}};
+    choose_options(&walk);
+    CHECK(storm_iter_create(db, &walk.options, &walk.iter) == STORM_OK);
+    int64_t at = begin_walk(&walk);
     bool is_wild = below(2) == 0;
     bool forward = below(2) == 0;
     for (uint64_t steps = below(200); steps > 0 && at >= 0; steps--) {
         if (is_wild)
             forward = below(2) == 0;
         if (forward)
-            storm_iter_next(iter);
+            storm_iter_next(walk.iter);
         else
-            storm_iter_prev(iter);
-        at = forward ? nearest(entries, at + 1, 1, low, high)
-                     : nearest(entries, at - 1, -1, low, high);
-        check_at(entries, iter, at);
+            storm_iter_prev(walk.iter);
+        int64_t step = forward ? 1 : -1;
+        at = expected_from(&walk, at + step, step);
+        check_move(&walk, at, step);
         walked++;
     }
-    storm_iter_destroy(iter);
+    storm_iter_destroy(walk.iter);
 }
 
 /* ---- Snapshots, reopening ---- */
@@ -358,14 +449,19 @@ static void one_operation(storm_batch *batch)
         write_batch(batch, 1 + below(BATCH_MAX));
     else if (kind < 900)
         check_get(now, NULL, below(KEYS));
-    else if (kind < 940)
+    else if (kind < 930)
         walk(now, NULL);
+    else if (kind < 940)
+        check_get_many(now, NULL);
     else if (kind < 985) {
         const struct view *view = &snapshots[below(SNAPSHOTS)];
         if (view->snapshot == NULL)
             return;
-        if (below(4) == 0)
+        uint64_t what = below(8);
+        if (what < 2)
             walk(view->entries, view->snapshot);
+        else if (what == 2)
+            check_get_many(view->entries, view->snapshot);
         else
             check_get(view->entries, view->snapshot, below(KEYS));
     } else if (kind < 989)
@@ -414,8 +510,8 @@ int main(int argc, char **argv)
     feed_model_destroy(feed);
     printf("seed %" PRIu64 ": %" PRIu64 " operations, %" PRIu64 " reopens (%" PRIu64
            " after a crash), %" PRIu64 " conflicts, %" PRIu64 " steps of iterators, %" PRIu64
-           " changes by a feed that was overtaken %" PRIu64 " times, revision %" PRIu64
-           ": all as the model says\n",
-           seed, operations, reopens, losses, conflicts, walked, shown, gone, revision);
+           " stops at the limit, %" PRIu64 " changes by a feed that was overtaken %" PRIu64
+           " times, revision %" PRIu64 ": all as the model says\n",
+           seed, operations, reopens, losses, conflicts, walked, stopped, shown, gone, revision);
     return 0;
 }
