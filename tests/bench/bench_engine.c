@@ -6,8 +6,9 @@
  *   STORM_BENCH_CODEC=0..3                 none, deflate (default), lz4, zstd
  *
  * Rows: fillseq, fillrandom, overwrite (unsynced, one writer), fillsync with 1 and 8 writers (each
- * write acknowledged after fdatasync), readrandom, readmissing, readseq, readreverse. Reads check
- * every value. One line a row: operations per second of wall time.
+ * write acknowledged after fdatasync), readrandom, readmissing, multiget (a hundred keys at once: at
+ * random, missing, and runs of neighbours; an operation is a key), readseq, readkeys (the same without
+ * values), readreverse. Reads check every value. One line a row: operations per second of wall time.
  */
 #include <inttypes.h>
 #include <pthread.h>
@@ -148,17 +149,50 @@ static void read_random(const char *name, bool is_missing)
         must(STORM_NOT_FOUND, name);
 }
 
-static void walk(const char *name, bool is_forward)
+enum { TOGETHER = 100 };
+
+static void multiget(const char *name, bool is_missing, bool is_near)
 {
+    static struct storm_lookup lookups[TOGETHER];
+    static char rooms[TOGETHER][KEY];
+    char expected[VALUE];
+    uint64_t numbers[TOGETHER];
+    uint64_t rounds = keys / TOGETHER;
+    double began = seconds();
+    for (uint64_t round = 0; round < rounds; round++) {
+        uint64_t first = mix(round + 99) % (keys - TOGETHER + 1);
+        for (uint64_t i = 0; i < TOGETHER; i++) {
+            numbers[i] = is_near ? first + i : mix(round * TOGETHER + i + 77) % keys;
+            lookups[i].key = key_of(rooms[i], numbers[i]);
+            if (is_missing)
+                rooms[i][KEY - 1] = 'x';
+        }
+        must(storm_get_many(db, NULL, lookups, TOGETHER, NULL), name);
+        for (uint64_t i = 0; i < TOGETHER; i++) {
+            must(lookups[i].status == (is_missing ? STORM_NOT_FOUND : STORM_OK) ? STORM_OK
+                                                                                : STORM_CORRUPT,
+                 name);
+            if (!is_missing && memcmp(lookups[i].value.bytes.data,
+                                      value_of(expected, numbers[i]).data, VALUE) != 0)
+                must(STORM_CORRUPT, name);
+            storm_value_release(&lookups[i].value);
+        }
+    }
+    row(name, rounds * TOGETHER, began);
+}
+
+static void walk(const char *name, bool is_forward, bool keys_only)
+{
+    struct storm_iter_options options = {.keys_only = keys_only};
     storm_iter *iter;
     uint64_t count = 0;
     double began = seconds();
-    must(storm_iter_create(db, NULL, &iter), name);
+    must(storm_iter_create(db, &options, &iter), name);
     for (is_forward ? storm_iter_first(iter) : storm_iter_last(iter); storm_iter_valid(iter);
          is_forward ? storm_iter_next(iter) : storm_iter_prev(iter)) {
         uint64_t number = is_forward ? count : keys - 1 - count;
         struct storm_slice value = storm_iter_value(iter);
-        if (value.size != VALUE || memcmp(value.data, &number, sizeof number) != 0)
+        if (!keys_only && (value.size != VALUE || memcmp(value.data, &number, sizeof number) != 0))
             must(STORM_CORRUPT, name);
         count++;
     }
@@ -208,8 +242,14 @@ int main(int argc, char **argv)
     printf("flush %.3f s\n", seconds() - began);
     read_random("readrandom", false);
     read_random("readmissing", true);
-    walk("readseq", true);
-    walk("readreverse", false);
+    if (keys >= TOGETHER) {
+        multiget("multiget", false, false);
+        multiget("multiget, none", true, false);
+        multiget("multiget, near", false, true);
+    }
+    walk("readseq", true, false);
+    walk("readkeys", true, true);
+    walk("readreverse", false, false);
     print_sizes();
     began = seconds();
     must(storm_close(db), "close");

@@ -315,6 +315,30 @@ static void a_snapshot_sees_what_was_there_whatever_comes(void **state)
     assert_int_equal(stats().snapshots, 0);
 }
 
+/* The simulated clock goes on by a microsecond with each look at it. */
+static void let_ms_pass(uint64_t ms)
+{
+    for (uint64_t i = 0; i < ms * 1000; i++)
+        (void)sdb_now_ns(&store.os);
+}
+
+static void the_age_of_the_oldest_snapshot_is_told(void **state)
+{
+    (void)state;
+    assert_int_equal(stats().snapshot_oldest_ms, 0);
+    storm_snapshot *older = storm_snapshot_create(store.db);
+    let_ms_pass(300);
+    storm_snapshot *newer = storm_snapshot_create(store.db);
+    let_ms_pass(20);
+    uint64_t age = stats().snapshot_oldest_ms;
+    assert_true(age >= 320 && age < 420);
+    storm_snapshot_release(older);
+    age = stats().snapshot_oldest_ms;
+    assert_true(age >= 20 && age < 120);
+    storm_snapshot_release(newer);
+    assert_int_equal(stats().snapshot_oldest_ms, 0);
+}
+
 static void a_flush_drops_versions_that_nobody_sees(void **state)
 {
     (void)state;
@@ -686,6 +710,7 @@ int main(void)
         TEST(conditions_hold_or_write_nothing),
         TEST(one_failed_condition_refuses_the_whole_batch),
         TEST(a_snapshot_sees_what_was_there_whatever_comes),
+        TEST(the_age_of_the_oldest_snapshot_is_told),
         TEST(a_flush_drops_versions_that_nobody_sees),
         TEST(a_full_memtable_is_flushed_by_itself),
         TEST(a_memtable_full_by_count_is_flushed_too),

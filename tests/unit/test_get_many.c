@@ -244,6 +244,42 @@ static void missing_memory_fails_some_keys_and_spoils_none(void **state)
     storm_snapshot_release(snapshot);
 }
 
+static storm_status damage_table(void *ctx, const char *name)
+{
+    char path[64];
+    uint64_t number, size;
+    unsigned *left = ctx;
+    if (sdb_name_parse(name, &number) != SDB_FILE_TABLE || *left == 0)
+        return STORM_OK;
+    (*left)--;
+    snprintf(path, sizeof path, "/db/%s", name);
+    assert_int_equal(sim_file_size(store.disk, path, &size), STORM_OK);
+    assert_int_equal(sim_flip(store.disk, path, size - 1, 1), STORM_OK);
+    return STORM_OK;
+}
+
+static void a_damaged_table_spoils_only_the_keys_in_its_range(void **state)
+{
+    static struct request request;
+    unsigned left = 2;
+    size_t bad = 0, good = 0;
+    (void)state;
+    storm_snapshot_release(fill());
+    store_close(&store);
+    assert_int_equal(sim_each_file(store.disk, "/db", damage_table, &left), STORM_OK);
+    store_open(&store);
+    choose(&request, MOST);
+    assert_int_equal(storm_get_many(store.db, NULL, request.lookups, request.count, NULL),
+                     STORM_CORRUPT);
+    for (size_t i = 0; i < request.count; i++) {
+        check_against_get(&request.lookups[i], NULL);
+        bad += request.lookups[i].status == STORM_CORRUPT;
+        good += request.lookups[i].status == STORM_OK;
+    }
+    release(&request);
+    assert_true(bad > 0 && good > 0);
+}
+
 /* ---- One state ---- */
 
 enum { GROUP = 40, WRITES = 3000 };
@@ -413,6 +449,7 @@ int main(void)
         TEST(an_empty_key_is_refused_alone),
         TEST(filters_count_many_keys_as_they_count_one),
         TEST(missing_memory_fails_some_keys_and_spoils_none),
+        TEST(a_damaged_table_spoils_only_the_keys_in_its_range),
         TEST(many_keys_are_of_one_state_beside_writers_flush_and_compaction),
         TEST(a_detached_value_outlives_the_store),
         TEST(detaching_gives_the_pin_back_or_keeps_it_without_memory),
