@@ -215,6 +215,31 @@ static void check_get(const struct sdb_memtable *memtable, const struct model *m
     }
 }
 
+/* The target's key and others of the model, together, as one by one. */
+static void check_get_many(const struct sdb_memtable *memtable, const struct model *model,
+                           const struct entry *target)
+{
+    struct sdb_memtable_query queries[SDB_MEMTABLE_TOGETHER];
+    uint64_t revision = sdb_tag_revision(target->tag);
+    size_t count = target->tag % (SDB_MEMTABLE_TOGETHER + 1);
+    for (size_t i = 0; i < count; i++) {
+        const struct entry *other = model->count == 0 || i % 4 == 0
+                                        ? target
+                                        : model->entries[(target->tag + i * 37) % model->count];
+        queries[i].key = entry_key(other);
+    }
+    sdb_memtable_get_many(memtable, revision, queries, count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t tag;
+        struct storm_slice value;
+        bool is_found = sdb_memtable_get(memtable, queries[i].key, revision, &tag, &value);
+        assert_int_equal(queries[i].is_found, is_found);
+        assert_int_equal(queries[i].tag, tag);
+        assert_ptr_equal(queries[i].value.data, value.data);
+        assert_int_equal(queries[i].value.size, value.size);
+    }
+}
+
 /* One random move of the source, and the same in the model; where it stands then. */
 static size_t move(struct sdb_source *source, const struct model *model, size_t at,
                    const struct entry *target, uint64_t *random)
@@ -259,6 +284,7 @@ static void agrees_with_a_sorted_array(void **state)
             insert_both(memtable, &model, &entry);
             struct entry target = make_target(family, &model, &random);
             check_get(memtable, &model, &target);
+            check_get_many(memtable, &model, &target);
             if (number % 100 != 0)
                 continue;
             struct sdb_source *source = source_over(memtable);

@@ -8,8 +8,8 @@
  *
  * Whoever is found leaves; those that are left stay in order. So neighbours follow each other through
  * nodes, tables and indexes that are in the processor's cache by then, and a block that several of
- * them share is fetched once. Within a level, up to GROUP keys go side by side, because the time of a lookup is
- * mostly waiting for memory, and waits for different keys can overlap:
+ * them share is fetched once. In a memtable and in a level up to GROUP keys go side by side, because the time of a lookup is
+ * mostly waiting for memory, and waits for different keys can overlap. In a level:
  *
  *   1  which file, by the guide; fetch the line of its filter
  *   2  ask the filters; of those that pass: which block
@@ -22,10 +22,11 @@
 #include <stdlib.h>
 
 #include "lsm/db/db.h"
+#include "lsm/db/value.h"
 #include "lsm/table/prefix.h"
 
 enum {
-    GROUP = 32,
+    GROUP = SDB_MEMTABLE_TOGETHER,
     ON_STACK = 128, /* keys sorted without an allocation; 6 KiB */
 };
 
@@ -40,8 +41,8 @@ struct many {
     struct sdb_lsm *db;
     const struct sdb_view *view;
     uint64_t revision;
-    uint64_t now_ms;
-    size_t count; /* keys not dealt with */
+    uint64_t now_ms; /* 0 = not read yet */
+    size_t count;    /* keys not dealt with */
     struct wanted *wanted;
     struct sdb_asked asked;
 };
@@ -123,18 +124,32 @@ static void gather(struct many *many, struct storm_lookup *lookups, size_t count
 
 /* ---- Memtables ---- */
 
+/* Give a key what was found for it. The clock is read once, and only when something expires. */
+static void settle(struct many *many, struct storm_lookup *lookup, const struct sdb_found *found)
+{
+    if (many->now_ms == 0 && sdb_value_expires_ms(found->value) != 0)
+        many->now_ms = sdb_now_ms(many->db->os);
+    lookup->status = sdb_found_value(many->db, found, many->now_ms, &lookup->value);
+}
+
 static void ask_memtable(struct many *many, struct sdb_memtable *memtable)
 {
-    struct sdb_found found = {.memtable = memtable};
+    struct sdb_memtable_query queries[GROUP];
     size_t left = 0;
     if (sdb_memtable_entries(memtable) == 0)
         return;
-    for (size_t i = 0; i < many->count; i++) {
-        struct storm_lookup *lookup = many->wanted[i].lookup;
-        if (sdb_memtable_get(memtable, lookup->key, many->revision, &found.tag, &found.value))
-            lookup->status = sdb_found_value(many->db, &found, many->now_ms, &lookup->value);
-        else
-            many->wanted[left++] = many->wanted[i];
+    for (size_t from = 0; from < many->count; from += GROUP) {
+        size_t count = many->count - from < GROUP ? many->count - from : GROUP;
+        for (size_t i = 0; i < count; i++)
+            queries[i].key = many->wanted[from + i].lookup->key;
+        sdb_memtable_get_many(memtable, many->revision, queries, count);
+        for (size_t i = 0; i < count; i++) {
+            struct sdb_found found = {queries[i].tag, queries[i].value, NULL, memtable};
+            if (queries[i].is_found)
+                settle(many, many->wanted[from + i].lookup, &found);
+            else
+                many->wanted[left++] = many->wanted[from + i];
+        }
     }
     many->count = left;
 }
@@ -217,7 +232,7 @@ static size_t search_blocks(struct many *many, const struct sdb_guide *guide, si
                 sdb_table_get_in(guide->files[step->file]->table, step->number, step->block,
                                  lookup->key, many->revision, &found.tag, &found.value);
             if (step->status == STORM_OK)
-                lookup->status = sdb_found_value(many->db, &found, many->now_ms, &lookup->value);
+                settle(many, lookup, &found);
             bool has_passed = guide->filters[step->file].line_count != 0;
             many->asked.passed_wrongly += has_passed && step->status == STORM_NOT_FOUND;
             sdb_block_unref(step->block);
@@ -285,7 +300,6 @@ storm_status sdb_lsm_get_many(storm_db *base, const storm_snapshot *snapshot,
 
     struct many many = {.db = db, .wanted = wanted};
     gather(&many, lookups, count, wanted + count);
-    many.now_ms = sdb_now_ms(db->os);
     /* First the view, then the revision: see db.h. */
     struct sdb_view *view = sdb_view_acquire(db);
     many.view = view;

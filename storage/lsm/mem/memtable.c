@@ -204,31 +204,68 @@ struct sdb_node *sdb_memtable_last_leaf(const struct sdb_memtable *memtable)
     return sdb_memtable_leaf(memtable, NULL);
 }
 
+/* The first record of a leaf, or of the next one, that is not before the target, if sixteen bytes of
+ * its key are the target's: no other can be the one that is looked for. */
+static const struct sdb_record *find_record(const struct sdb_node *leaf,
+                                            const struct sdb_target *target)
+{
+    uint64_t order = load_order(leaf);
+    unsigned position = sdb_node_search(leaf, order, target, false);
+    if (position == sdb_order_count(order)) {
+        leaf = load_link(leaf, SDB_LEAF_NEXT);
+        if (leaf == NULL)
+            return NULL;
+        order = load_order(leaf);
+        position = 0;
+    }
+    unsigned slot = sdb_order_slot(order, position);
+    if (!sdb_prefix_equal(leaf->prefixes[slot], target->prefix))
+        return NULL;
+    return sdb_node_record(leaf, slot);
+}
+
 bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
                       uint64_t revision, uint64_t *tag, struct storm_slice *value)
 {
     *tag = 0;
     *value = storm_bytes(NULL, 0);
     struct sdb_target target = sdb_target_make(key, sdb_tag(revision, SDB_KIND_SEEK));
-    const struct sdb_node *leaf = sdb_memtable_leaf(memtable, &target);
-    uint64_t order = load_order(leaf);
-    unsigned position = sdb_node_search(leaf, order, &target, false);
-    if (position == sdb_order_count(order)) {
-        leaf = load_link(leaf, SDB_LEAF_NEXT);
-        if (leaf == NULL)
-            return false;
-        order = load_order(leaf);
-        position = 0;
-    }
-    unsigned slot = sdb_order_slot(order, position);
-    if (!sdb_prefix_equal(leaf->prefixes[slot], target.prefix))
-        return false;
-    const struct sdb_record *record = sdb_node_record(leaf, slot);
-    if (sdb_compare_tied(record, key) != 0)
+    const struct sdb_record *record = find_record(sdb_memtable_leaf(memtable, &target), &target);
+    if (record == NULL || sdb_compare_tied(record, key) != 0)
         return false;
     *tag = record->tag;
     *value = sdb_record_value(record);
     return true;
+}
+
+/* All go down level by level, each asking for its next node before the others are looked at. */
+void sdb_memtable_get_many(const struct sdb_memtable *memtable, uint64_t revision,
+                           struct sdb_memtable_query *queries, size_t count)
+{
+    struct sdb_target targets[SDB_MEMTABLE_TOGETHER];
+    const struct sdb_node *nodes[SDB_MEMTABLE_TOGETHER];
+    const struct sdb_record *records[SDB_MEMTABLE_TOGETHER];
+    uintptr_t root = atomic_load_explicit(&memtable->root, memory_order_acquire);
+    for (size_t i = 0; i < count; i++) {
+        targets[i] = sdb_target_make(queries[i].key, sdb_tag(revision, SDB_KIND_SEEK));
+        nodes[i] = root_node(root);
+    }
+    for (unsigned height = root_height(root); height > 0; height--) {
+        for (size_t i = 0; i < count; i++)
+            nodes[i] = descend(nodes[i], &targets[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        records[i] = find_record(nodes[i], &targets[i]);
+        if (records[i] != NULL)
+            __builtin_prefetch(records[i]);
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct sdb_memtable_query *query = &queries[i];
+        const struct sdb_record *record = records[i];
+        query->is_found = record != NULL && sdb_compare_tied(record, query->key) == 0;
+        query->tag = query->is_found ? record->tag : 0;
+        query->value = query->is_found ? sdb_record_value(record) : storm_bytes(NULL, 0);
+    }
 }
 
 /* ---- Splitting -------------------------------------------------------------------------------- */

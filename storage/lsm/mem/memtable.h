@@ -51,6 +51,19 @@ void sdb_memtable_unreserve(struct sdb_memtable *memtable, bool keep_next);
 bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
                       uint64_t revision, uint64_t *tag, struct storm_slice *value);
 
+/* One of several lookups. */
+struct sdb_memtable_query {
+    struct storm_slice key;
+    bool is_found; /* out, and so is the rest: as from sdb_memtable_get */
+    uint64_t tag;
+    struct storm_slice value;
+};
+
+/* The same for up to SDB_MEMTABLE_TOGETHER keys, whose waits for memory overlap. */
+enum { SDB_MEMTABLE_TOGETHER = 32 };
+void sdb_memtable_get_many(const struct sdb_memtable *memtable, uint64_t revision,
+                           struct sdb_memtable_query *queries, size_t count);
+
 /* Bytes in use by entries and nodes, 0 without entries: what rotation goes by. Any thread. */
 size_t sdb_memtable_used(const struct sdb_memtable *memtable);
 
