@@ -175,8 +175,8 @@ static inline bool journal_agrees(const struct journal_entry *entry,
 }
 
 /*
- * Read `feed` until it has no more, or at most `most` changes: each must be the journal's from *at on. The status
- * that ended it (STORM_OK after `most`).
+ * Read `feed` until it has no more, or at most `most` changes: each must be the journal's from *at
+ * on. The status that ended it (STORM_OK after `most`).
  */
 static inline storm_status journal_follow(const struct journal *journal, storm_feed *feed,
                                           size_t *at, size_t most)

@@ -9,10 +9,10 @@
  * there is nothing to read.
  *
  * Waiting. A feed that waits, as a thread or with a callback, is linked into db->feeds.waiters with
- * the revision that it waits for. Who publishes looks at the number of waiters only; if there are any it
- * walks the list, after it has passed the write turn on and without db->mu. No wake-up is lost: the
- * waiter counts itself in before it looks at `visible`, the publisher stores `visible` before it looks at the
- * count, and all four are seq_cst, so at least one of them sees the other.
+ * the revision that it waits for. Who publishes looks at the number of waiters only; if there are
+ * any it walks the list, after it has passed the write turn on and without db->mu. No wake-up is
+ * lost: the waiter counts itself in before it looks at `visible`, the publisher stores `visible`
+ * before it looks at the count, and all four are seq_cst, so at least one of them sees the other.
  *
  *   idle -> waiters -> (due -> called) -> idle
  *

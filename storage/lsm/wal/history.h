@@ -131,8 +131,8 @@ void sdb_wal_history_note(struct sdb_wal_history *history, const struct sdb_wal_
 /*
  * Where the published records of the place's segment end, and the file open for reading, borrowed
  * until it is given back. At the end of a segment that was left *place moves on to the next one.
- * *shared, which may come from an earlier call, is exchanged when the segment is another one. STORM_GONE: no longer
- * there, or below the floor. Other errors as sdb_open().
+ * *shared, which may come from an earlier call, is exchanged when the segment is another one.
+ * STORM_GONE: no longer there, or below the floor. Other errors as sdb_open().
  */
 storm_status sdb_wal_history_borrow(struct sdb_wal_history *history, struct sdb_wal_place *place,
                                     struct sdb_wal_shared **shared, uint64_t *end);

@@ -32,8 +32,8 @@ struct sdb_wal_batches {
 };
 
 /*
- * Begin at `next`. `end` (may be NULL) is the place of revision `next` when the caller knows it, as it does
- * for one that is yet to come.
+ * Begin at `next`. `end` (may be NULL) is the place of revision `next` when the caller knows it, as
+ * it does for the next one that is yet to come.
  */
 void sdb_wal_tail_init(struct sdb_wal_tail *tail, struct sdb_wal_history *history, uint64_t next,
                        const struct sdb_wal_place *end);
