@@ -77,6 +77,7 @@ static void read_and_rewrite(struct sdb_os *os)
           again.log_number == state.log_number && again.newest_log == state.newest_log &&
           again.flushed_revision == state.flushed_revision && again.store_id == state.store_id);
     check(sdb_version_file_count(back) == sdb_version_file_count(version));
+    check(sdb_ranges_count(back->ranges) == sdb_ranges_count(version->ranges));
     sdb_version_unref(version);
     sdb_version_unref(back);
 }

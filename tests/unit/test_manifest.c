@@ -35,6 +35,7 @@ static struct sdb_table_file *table_of(uint64_t number, unsigned level, const ch
     file->deletes = number + 2;
     file->min_revision = number + 3;
     file->max_revision = number + (UINT64_C(1) << 40);
+    file->swept_revision = number % 2 == 0 ? 0 : number + 4;
     return file;
 }
 
@@ -98,7 +99,16 @@ static bool same_file(const struct sdb_table_file *a, const struct sdb_table_fil
     return a->number == b->number && a->size == b->size && a->level == b->level &&
            a->entries == b->entries && a->deletes == b->deletes &&
            a->min_revision == b->min_revision && a->max_revision == b->max_revision &&
-           same_slice(a->smallest, b->smallest) && same_slice(a->largest, b->largest);
+           a->swept_revision == b->swept_revision && same_slice(a->smallest, b->smallest) &&
+           same_slice(a->largest, b->largest);
+}
+
+static bool same_ranges(const struct sdb_ranges *a, const struct sdb_ranges *b)
+{
+    bool is_same = sdb_ranges_count(a) == sdb_ranges_count(b);
+    for (size_t i = 0; is_same && i < sdb_ranges_count(a); i++)
+        is_same = sdb_range_compare(&a->list[i], &b->list[i]) == 0;
+    return is_same;
 }
 
 static bool same_version(const struct sdb_version *a, const struct sdb_version *b)
@@ -111,7 +121,7 @@ static bool same_version(const struct sdb_version *a, const struct sdb_version *
                 return false;
         }
     }
-    return true;
+    return same_ranges(a->ranges, b->ranges);
 }
 
 static bool same_state(const struct sdb_state *a, const struct sdb_state *b)
@@ -184,6 +194,7 @@ enum { EDITS = 4 };
 /* Files of all edits; the test holds them. */
 struct script {
     struct sdb_table_file *files[8];
+    struct sdb_range ranges[4];
     struct sdb_edit edits[EDITS];
 };
 
@@ -194,24 +205,40 @@ static void script_init(struct script *s)
         table_of(23, 1, "i", "z"),   table_of(24, 6, "", "\x7f\x01\x02"), table_of(25, 0, "b", "c"),
         table_of(26, 1, "ha", "hz"), table_of(27, 2, "q", "qq"),
     };
+    struct sdb_range ranges[] = {
+        {storm_text("a"), storm_text("m"), 7},
+        {storm_text(""), storm_text("b"), (UINT64_C(1) << 53) - 1},
+        {storm_text("b\xff"), storm_text(""), 8},
+        {storm_text(""), storm_text(""), 9},
+    };
     memcpy(s->files, files, sizeof files);
+    memcpy(s->ranges, ranges, sizeof ranges);
     s->edits[0] = (struct sdb_edit){.has_log_number = true,
                                     .log_number = 30,
                                     .newest_log = 33,
                                     .has_flushed_revision = true,
                                     .flushed_revision = 1000,
                                     .added = s->files,
-                                    .added_count = 2};
+                                    .added_count = 2,
+                                    .ranges_added = s->ranges,
+                                    .ranges_added_count = 2};
     s->edits[1] = (struct sdb_edit){
         .added = &s->files[2], .added_count = 3, .removed = s->files, .removed_count = 2};
-    s->edits[2] =
-        (struct sdb_edit){.has_log_number = true, .log_number = UINT64_MAX, .newest_log = 0};
+    s->edits[2] = (struct sdb_edit){.has_log_number = true,
+                                    .log_number = UINT64_MAX,
+                                    .newest_log = 0,
+                                    .ranges_added = &s->ranges[2],
+                                    .ranges_added_count = 2,
+                                    .ranges_removed = s->ranges,
+                                    .ranges_removed_count = 1};
     s->edits[3] = (struct sdb_edit){.has_flushed_revision = true,
                                     .flushed_revision = 0,
                                     .added = &s->files[5],
                                     .added_count = 3,
                                     .removed = &s->files[4],
-                                    .removed_count = 1};
+                                    .removed_count = 1,
+                                    .ranges_removed = &s->ranges[1],
+                                    .ranges_removed_count = 2};
 }
 
 static void script_fini(struct script *s)
@@ -623,15 +650,27 @@ static void payloads_that_make_no_sense_are_corruption(void **state)
         {"\5\0", 2, STORM_CORRUPT},      /* a table of nothing */
         {"\6\2\0\11", 4, STORM_CORRUPT}, /* removed, but never there */
         {"\5\13\0\11\1\1\0\1\1\1a\1b", 13, STORM_OK},
-        {"\5\13\0\11\1\1\0\1\1\1b\1a", 13, STORM_CORRUPT},  /* the largest key is the smaller */
-        {"\5\13\7\11\1\1\0\1\1\1a\1b", 13, STORM_CORRUPT},  /* level 7 */
-        {"\5\13\0\11\1\1\0\1\1\1a\2b", 13, STORM_CORRUPT},  /* a key that is cut */
-        {"\5\14\0\11\1\1\0\1\1\1a\1b#", 14, STORM_CORRUPT}, /* something behind it */
+        {"\5\13\0\11\1\1\0\1\1\1b\1a", 13, STORM_CORRUPT},   /* the largest key is the smaller */
+        {"\5\13\7\11\1\1\0\1\1\1a\1b", 13, STORM_CORRUPT},   /* level 7 */
+        {"\5\13\0\11\1\1\0\1\1\1a\2b", 13, STORM_CORRUPT},   /* a key that is cut */
+        {"\5\14\0\11\1\1\0\1\1\1a\1b#", 14, STORM_OK},       /* swept to # */
+        {"\5\14\0\11\1\1\0\1\1\1a\1b\0", 14, STORM_CORRUPT}, /* 0 is not written */
+        {"\5\15\0\11\1\1\0\1\1\1a\1b##", 15, STORM_CORRUPT}, /* something behind it */
         {"\5\13\0\11\1\1\0\1\1\1a\1b\5\13\1\11\1\1\0\1\1\1a\1b", 26, STORM_CORRUPT}, /* twice */
         {"\5\13\0\11\1\1\0\1\1\1a\1b\6\2\0\11", 17, STORM_OK},
         {"\5\13\0\11\1\1\0\1\1\1a\1b\6\2\1\11", 17, STORM_CORRUPT}, /* from another level */
         {"\5\13\0\11\1\1\0\1\1\1a\1b\6\3\0\11\0", 18, STORM_CORRUPT},
         {"\5\13\0\11\1\1\0\1\1\1a\1b\6\2\0\11\6\2\0\11", 21, STORM_CORRUPT}, /* removed twice */
+        {"\10\5\7\1a\1b", 7, STORM_OK},                                      /* a range delete */
+        {"\10\3\7\0\0", 5, STORM_OK},                                        /* of everything */
+        {"\10\5\0\1a\1b", 7, STORM_CORRUPT},                                 /* of no revision */
+        {"\10\5\7\1b\1b", 7, STORM_CORRUPT},                                 /* of nothing */
+        {"\10\6\7\1a\1b#", 8, STORM_CORRUPT},               /* something behind it */
+        {"\10\4\7\1a\1", 6, STORM_CORRUPT},                 /* cut */
+        {"\10\5\7\1a\1b\10\5\7\1a\1b", 14, STORM_CORRUPT},  /* twice */
+        {"\10\5\7\1a\1b\11\5\7\1a\1b", 14, STORM_OK},       /* and removed */
+        {"\10\5\7\1a\1b\11\5\10\1a\1b", 14, STORM_CORRUPT}, /* another one removed */
+        {"\11\5\7\1a\1b", 7, STORM_CORRUPT},                /* removed, but never there */
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -652,7 +691,7 @@ static void random_payloads_are_decoded_or_refused(void **state)
         /* Fields of small numbers, so that many get far. */
         while (size < 30) {
             size_t body = (size_t)random_below(&seed, 14);
-            payload[size++] = (uint8_t)(1 + random_below(&seed, 7));
+            payload[size++] = (uint8_t)(1 + random_below(&seed, 9));
             payload[size++] = (uint8_t)body;
             for (size_t b = 0; b < body; b++)
                 payload[size++] = (uint8_t)random_below(&seed, b >= 7 ? 3 : 140);

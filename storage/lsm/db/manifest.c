@@ -6,7 +6,9 @@
  *   4 flushed revision varint                       7 newest log number varint
  *   5 table added:   level | number | size | entries | deletes | min revision | max revision
  *                    (varints) | smallest key | largest key (each varint length, bytes)
+ *                    | [swept revision varint, unless 0]
  *   6 table removed: level | number (varints)
+ *   8 range delete added, 9 removed: revision varint | start | end (each varint length, bytes)
  *
  * Order that a crash may interrupt anywhere: manifest written and synced, directory synced,
  * CURRENT.tmp written and synced, renamed over CURRENT, directory synced, old manifest removed.
@@ -50,12 +52,16 @@ static void add_table(struct sdb_buffer *to, const struct sdb_table_file *file)
                   sdb_varint_size(file->largest.size) + file->largest.size;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         size += sdb_varint_size(numbers[i]);
+    if (file->swept_revision != 0)
+        size += sdb_varint_size(file->swept_revision);
     sdb_buffer_add_varint(to, SDB_FIELD_ADD);
     sdb_buffer_add_varint(to, size);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         sdb_buffer_add_varint(to, numbers[i]);
     sdb_buffer_add_prefixed(to, file->smallest);
     sdb_buffer_add_prefixed(to, file->largest);
+    if (file->swept_revision != 0)
+        sdb_buffer_add_varint(to, file->swept_revision);
 }
 
 static void add_removed(struct sdb_buffer *to, const struct sdb_table_file *file)
@@ -64,6 +70,21 @@ static void add_removed(struct sdb_buffer *to, const struct sdb_table_file *file
     sdb_buffer_add_varint(to, sdb_varint_size(file->level) + sdb_varint_size(file->number));
     sdb_buffer_add_varint(to, file->level);
     sdb_buffer_add_varint(to, file->number);
+}
+
+static void add_ranges(struct sdb_buffer *to, unsigned tag, const struct sdb_range *ranges,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const struct sdb_range *range = &ranges[i];
+        sdb_buffer_add_varint(to, tag);
+        sdb_buffer_add_varint(to, sdb_varint_size(range->revision) +
+                                      sdb_varint_size(range->start.size) + range->start.size +
+                                      sdb_varint_size(range->end.size) + range->end.size);
+        sdb_buffer_add_varint(to, range->revision);
+        sdb_buffer_add_prefixed(to, range->start);
+        sdb_buffer_add_prefixed(to, range->end);
+    }
 }
 
 /* Frame `payload`, which was built behind SDB_MANIFEST_FRAME bytes of room, and write it at `end`. */
@@ -116,6 +137,8 @@ static storm_status write_whole_state(struct sdb_file *file, const struct sdb_st
             for (size_t i = 0; i < version->levels[l].count; i++)
                 add_table(&record, version->levels[l].files[i]);
         }
+        if (version->ranges != NULL)
+            add_ranges(&record, SDB_FIELD_ADD_RANGE, version->ranges->list, version->ranges->count);
         status = write_record(file, state->manifest_number, end, &record);
     }
     sdb_buffer_fini(&record);
@@ -287,6 +310,8 @@ static storm_status append_record(struct sdb_manifest *manifest, const struct sd
         add_removed(&record, edit->removed[i]);
     for (size_t i = 0; i < edit->added_count; i++)
         add_table(&record, edit->added[i]);
+    add_ranges(&record, SDB_FIELD_REMOVE_RANGE, edit->ranges_removed, edit->ranges_removed_count);
+    add_ranges(&record, SDB_FIELD_ADD_RANGE, edit->ranges_added, edit->ranges_added_count);
     storm_status status =
         write_record(manifest->file, manifest->state.manifest_number, &manifest->end, &record);
     sdb_buffer_fini(&record);

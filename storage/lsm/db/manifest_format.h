@@ -20,6 +20,8 @@ enum {
     SDB_FIELD_ADD = 5,
     SDB_FIELD_REMOVE = 6,
     SDB_FIELD_NEWEST_LOG = 7,
+    SDB_FIELD_ADD_RANGE = 8,
+    SDB_FIELD_REMOVE_RANGE = 9,
 };
 
 /* Of the size field and the payload behind it, in this place of this manifest. */

@@ -3,7 +3,7 @@
  *
  * A set of files grows and shrinks as records are applied; at the end it becomes a version. An edit
  * that adds a table which is there, or removes one which is not, is corruption, as is a table out
- * of order in a sorted level.
+ * of order in a sorted level. Range deletes likewise.
  */
 #include "lsm/db/manifest.h"
 
@@ -22,6 +22,9 @@ struct sdb_file_set {
     struct sdb_table_file **files;
     size_t count;
     size_t room;
+    struct sdb_range *ranges; /* start and end of each in one block, owned */
+    size_t range_count;
+    size_t range_room;
 };
 
 struct sdb_file_set *sdb_file_set_create(struct sdb_garbage *garbage)
@@ -38,6 +41,9 @@ void sdb_file_set_destroy(struct sdb_file_set *set)
         return;
     for (size_t i = 0; i < set->count; i++)
         sdb_table_file_unref(set->files[i]);
+    for (size_t i = 0; i < set->range_count; i++)
+        free((void *)(uintptr_t)set->ranges[i].start.data);
+    free(set->ranges);
     free(set->files);
     free(set);
 }
@@ -53,12 +59,16 @@ static size_t find_file(const struct sdb_file_set *set, uint64_t number)
 static storm_status decode_added(struct sdb_cursor *body, struct sdb_file_set *set)
 {
     uint64_t level, number, size, entries, deletes, min_revision, max_revision;
+    uint64_t swept = 0;
     struct storm_slice smallest, largest;
     if (!sdb_read_varint(body, &level) || !sdb_read_varint(body, &number) ||
         !sdb_read_varint(body, &size) || !sdb_read_varint(body, &entries) ||
         !sdb_read_varint(body, &deletes) || !sdb_read_varint(body, &min_revision) ||
         !sdb_read_varint(body, &max_revision) || !sdb_read_prefixed(body, &smallest) ||
-        !sdb_read_prefixed(body, &largest) || sdb_cursor_left(body) != 0)
+        !sdb_read_prefixed(body, &largest))
+        return STORM_CORRUPT;
+    if (sdb_cursor_left(body) != 0 && (!sdb_read_varint(body, &swept) || swept == 0 ||
+                                       swept > SDB_MAX_REVISION || sdb_cursor_left(body) != 0))
         return STORM_CORRUPT;
     if (level >= STORM_MAX_LEVELS || sdb_key_compare(smallest, largest) > 0 ||
         find_file(set, number) != set->count)
@@ -79,6 +89,7 @@ static storm_status decode_added(struct sdb_cursor *body, struct sdb_file_set *s
     file->deletes = deletes;
     file->min_revision = min_revision;
     file->max_revision = max_revision;
+    file->swept_revision = swept;
     set->files[set->count++] = file;
     return STORM_OK;
 }
@@ -97,6 +108,87 @@ static storm_status decode_removed(struct sdb_cursor *body, struct sdb_file_set 
     return STORM_OK;
 }
 
+static storm_status decode_range(struct sdb_cursor *body, struct sdb_range *range)
+{
+    if (!sdb_read_varint(body, &range->revision) || !sdb_read_prefixed(body, &range->start) ||
+        !sdb_read_prefixed(body, &range->end) || sdb_cursor_left(body) != 0)
+        return STORM_CORRUPT;
+    bool is_sound =
+        range->revision != 0 && range->revision <= SDB_MAX_REVISION && !sdb_range_is_empty(range);
+    return is_sound ? STORM_OK : STORM_CORRUPT;
+}
+
+static size_t find_range(const struct sdb_file_set *set, const struct sdb_range *range)
+{
+    size_t i = 0;
+    while (i < set->range_count && sdb_range_compare(&set->ranges[i], range) != 0)
+        i++;
+    return i;
+}
+
+static storm_status decode_range_added(struct sdb_cursor *body, struct sdb_file_set *set)
+{
+    struct sdb_range range;
+    storm_status status = decode_range(body, &range);
+    if (status != STORM_OK)
+        return status;
+    if (find_range(set, &range) != set->range_count)
+        return STORM_CORRUPT;
+    if (set->range_count == set->range_room) {
+        size_t room = set->range_room == 0 ? 16 : set->range_room * 2;
+        struct sdb_range *ranges = realloc(set->ranges, room * sizeof *ranges);
+        if (ranges == NULL)
+            return STORM_NO_MEMORY;
+        set->ranges = ranges;
+        set->range_room = room;
+    }
+    uint8_t *keys = malloc(range.start.size + range.end.size + 1);
+    if (keys == NULL)
+        return STORM_NO_MEMORY;
+    if (range.start.size != 0)
+        memcpy(keys, range.start.data, range.start.size);
+    if (range.end.size != 0)
+        memcpy(keys + range.start.size, range.end.data, range.end.size);
+    range.start.data = keys;
+    range.end.data = keys + range.start.size;
+    set->ranges[set->range_count++] = range;
+    return STORM_OK;
+}
+
+static storm_status decode_range_removed(struct sdb_cursor *body, struct sdb_file_set *set)
+{
+    struct sdb_range range;
+    storm_status status = decode_range(body, &range);
+    if (status != STORM_OK)
+        return status;
+    size_t i = find_range(set, &range);
+    if (i == set->range_count)
+        return STORM_CORRUPT;
+    free((void *)(uintptr_t)set->ranges[i].start.data);
+    set->ranges[i] = set->ranges[--set->range_count];
+    return STORM_OK;
+}
+
+/* A field that is more than a number; *is_known says whether it was one. */
+static storm_status decode_part(uint64_t tag, struct sdb_cursor *body, struct sdb_file_set *set,
+                                bool *is_known)
+{
+    *is_known = true;
+    switch (tag) {
+    case SDB_FIELD_ADD:
+        return decode_added(body, set);
+    case SDB_FIELD_REMOVE:
+        return decode_removed(body, set);
+    case SDB_FIELD_ADD_RANGE:
+        return decode_range_added(body, set);
+    case SDB_FIELD_REMOVE_RANGE:
+        return decode_range_removed(body, set);
+    default:
+        *is_known = false;
+        return STORM_OK;
+    }
+}
+
 storm_status sdb_manifest_decode(struct storm_slice payload, struct sdb_state *state,
                                  struct sdb_file_set *set)
 {
@@ -107,13 +199,12 @@ storm_status sdb_manifest_decode(struct storm_slice payload, struct sdb_state *s
         if (!sdb_read_varint(&cursor, &tag) || !sdb_read_prefixed(&cursor, &bytes))
             return STORM_CORRUPT;
         struct sdb_cursor body = sdb_cursor(bytes);
-        if (tag == SDB_FIELD_ADD || tag == SDB_FIELD_REMOVE) {
-            storm_status status =
-                tag == SDB_FIELD_ADD ? decode_added(&body, set) : decode_removed(&body, set);
-            if (status != STORM_OK)
-                return status;
+        bool is_part;
+        storm_status status = decode_part(tag, &body, set, &is_part);
+        if (status != STORM_OK)
+            return status;
+        if (is_part)
             continue;
-        }
         if (!sdb_read_varint(&body, &value) || sdb_cursor_left(&body) != 0)
             return STORM_CORRUPT;
         if (tag == SDB_FIELD_EPOCH && value <= UINT32_MAX)
@@ -268,7 +359,12 @@ static storm_status make_version(struct sdb_file_set *set, struct sdb_version **
     struct sdb_version *empty = sdb_version_create();
     if (empty == NULL)
         return STORM_NO_MEMORY;
-    struct sdb_edit edit = {.added = set->files, .added_count = set->count};
+    struct sdb_edit edit = {
+        .added = set->files,
+        .added_count = set->count,
+        .ranges_added = set->ranges,
+        .ranges_added_count = set->range_count,
+    };
     *version = sdb_version_apply(empty, &edit);
     sdb_version_unref(empty);
     return *version == NULL ? STORM_NO_MEMORY : STORM_OK;

@@ -73,6 +73,7 @@ struct sdb_table_file *sdb_table_file_move(struct sdb_table_file *file, unsigned
     moved->deletes = file->deletes;
     moved->min_revision = file->min_revision;
     moved->max_revision = file->max_revision;
+    moved->swept_revision = file->swept_revision;
     moved->keys = file->keys;
     moved->stale_ms = file->stale_ms;
     moved->codec = file->codec;
@@ -107,7 +108,7 @@ void sdb_table_file_unref(struct sdb_table_file *file)
     pthread_mutex_unlock(&file->garbage->mu);
 }
 
-static void free_levels(struct sdb_version *version)
+static void free_version(struct sdb_version *version)
 {
     for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
         struct sdb_level *level = &version->levels[l];
@@ -116,6 +117,8 @@ static void free_levels(struct sdb_version *version)
         free(level->files);
         sdb_guide_destroy(level->guide);
     }
+    sdb_ranges_unref(version->ranges);
+    free(version);
 }
 
 struct sdb_version *sdb_version_create(void)
@@ -183,17 +186,49 @@ static bool apply_level(struct sdb_level *to, const struct sdb_level *from, size
     return to->count == 0 || to->guide != NULL;
 }
 
+static bool is_removed_range(const struct sdb_edit *edit, const struct sdb_range *range)
+{
+    for (size_t i = 0; i < edit->ranges_removed_count; i++) {
+        if (sdb_range_compare(&edit->ranges_removed[i], range) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool apply_ranges(struct sdb_version *to, const struct sdb_version *from,
+                         const struct sdb_edit *edit)
+{
+    size_t count = sdb_ranges_count(from->ranges) + edit->ranges_added_count;
+    if (edit->ranges_added_count == 0 && edit->ranges_removed_count == 0) {
+        to->ranges = sdb_ranges_ref(from->ranges);
+        return true;
+    }
+    struct sdb_range *list = malloc((count + 1) * sizeof *list);
+    if (list == NULL)
+        return false;
+    count = 0;
+    for (size_t i = 0; i < sdb_ranges_count(from->ranges); i++) {
+        if (!is_removed_range(edit, &from->ranges->list[i]))
+            list[count++] = from->ranges->list[i];
+    }
+    for (size_t i = 0; i < edit->ranges_added_count; i++)
+        list[count++] = edit->ranges_added[i];
+    storm_status status = sdb_ranges_create(NULL, 0, list, count, NULL, 0, &to->ranges);
+    free(list);
+    return status == STORM_OK;
+}
+
 struct sdb_version *sdb_version_apply(const struct sdb_version *base, const struct sdb_edit *edit)
 {
     struct sdb_version *version = sdb_version_create();
     if (version == NULL)
         return NULL;
-    for (size_t l = 0; l < STORM_MAX_LEVELS; l++) {
-        if (!apply_level(&version->levels[l], &base->levels[l], l, edit)) {
-            free_levels(version);
-            free(version);
-            return NULL;
-        }
+    bool is_whole = apply_ranges(version, base, edit);
+    for (size_t l = 0; l < STORM_MAX_LEVELS && is_whole; l++)
+        is_whole = apply_level(&version->levels[l], &base->levels[l], l, edit);
+    if (!is_whole) {
+        free_version(version);
+        return NULL;
     }
     return version;
 }
@@ -210,8 +245,7 @@ void sdb_version_unref(struct sdb_version *version)
         return;
     if (atomic_fetch_sub_explicit(&version->refs, 1, memory_order_acq_rel) != 1)
         return;
-    free_levels(version);
-    free(version);
+    free_version(version);
 }
 
 size_t sdb_level_find(const struct sdb_level *level, struct storm_slice key)

@@ -16,6 +16,7 @@
 #include <stdatomic.h>
 
 #include "lsm/db/guide.h"
+#include "lsm/db/ranges.h"
 #include "lsm/table/table.h"
 
 /*
@@ -34,6 +35,8 @@ struct sdb_table_file {
     uint64_t deletes;
     uint64_t min_revision;
     uint64_t max_revision;
+    /* Range deletes up to it have been applied: what they hide is not in here any more (sweep.h). */
+    uint64_t swept_revision;
     /* From the table's properties, so known only while it is readable; 0 otherwise. */
     uint64_t keys;     /* distinct ones: entries - keys are older versions, kept for snapshots */
     uint64_t stale_ms; /* from then on a fifth of it has expired; 0 = never */
@@ -69,6 +72,7 @@ struct sdb_level {
 struct sdb_version {
     _Atomic uint32_t refs;
     struct sdb_level levels[STORM_MAX_LEVELS];
+    struct sdb_ranges *ranges; /* range deletes that some table still needs; NULL = none */
 };
 
 /* A change to the store's state, as the manifest records it. Slices and files are borrowed. */
@@ -83,6 +87,10 @@ struct sdb_edit {
     struct sdb_table_file **removed;
     size_t removed_count;
     bool is_move; /* what is removed is added again at another level: its file stays */
+    const struct sdb_range *ranges_added;
+    size_t ranges_added_count;
+    const struct sdb_range *ranges_removed;
+    size_t ranges_removed_count;
 };
 
 /* A file description with one reference, keys copied, table not open; NULL when out of memory. */
