@@ -10,7 +10,9 @@
 
 #include "storm/storm.h"
 
-enum sdb_kind { SDB_KIND_DELETE = 0, SDB_KIND_PUT = 1 };
+/* The kinds of entries; and one that only batches have: a range delete is an entry of no memtable
+ * and no table (db/ranges.h). */
+enum sdb_kind { SDB_KIND_DELETE = 0, SDB_KIND_PUT = 1, SDB_KIND_DELETE_RANGE = 2 };
 
 #define SDB_MAX_REVISION ((UINT64_C(1) << 53) - 1)
 /* The tag to seek with for "this key at revision or before". */

@@ -211,7 +211,8 @@ enum storm_op_kind {
      * max_batch_bytes, but max_value_bytes is not asked again. */
     STORM_TOUCH,
     /* Remove all keys from `key` (empty = the first) up to, not including, `end` (empty = past the
-     * last). Costs the same for any number of keys. Takes no condition. */
+     * last). Costs the same for any number of keys. Takes no condition. With an `end` at or before
+     * `key` the range is empty: nothing is removed, but it counts as a write. */
     STORM_DELETE_RANGE,
 };
 

@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 
+#include "lsm/db/ranges.h"
 #include "lsm/db/value.h"
 
 /* Beyond this a batch is refused at once; a store's own limits are lower. */
@@ -52,6 +53,7 @@ void storm_batch_clear(storm_batch *batch)
     sdb_buffer_clear(&batch->check_revisions);
     batch->count = 0;
     batch->writes = 0;
+    batch->range_count = 0;
     batch->largest_key = 0;
     batch->largest_value = 0;
     batch->user_bytes = 0;
@@ -153,8 +155,76 @@ static storm_status encode(storm_batch *batch, const struct storm_op *op)
     return status;
 }
 
+/* Touches from `*next` on that stand at or before `at` move up by `by`; covered ones become deletes. */
+static void move_touches(storm_batch *batch, size_t *next, size_t at, size_t by,
+                         const struct sdb_range *range)
+{
+    for (; *next < batch->touch_count && batch->touches[*next].ops_at <= at; (*next)++) {
+        struct sdb_touch *touch = &batch->touches[*next];
+        touch->ops_at -= by;
+        if (sdb_range_covers(range, sdb_check_key(batch, &batch->checks[touch->check])))
+            touch->is_deleted = true;
+    }
+}
+
+/* Turn the puts and touches before `end` that the range covers into deletes. These are shorter than
+ * puts: what lies behind moves up. */
+static void delete_covered(storm_batch *batch, size_t end, const struct sdb_range *range)
+{
+    uint8_t *ops = batch->ops.data;
+    uint8_t *to = ops;
+    size_t touch = 0;
+    struct sdb_cursor cursor = sdb_cursor(storm_bytes(ops, end));
+    for (;;) {
+        const uint8_t *from = cursor.at;
+        struct sdb_batch_op op;
+        if (!sdb_batch_next(&cursor, &op))
+            break;
+        move_touches(batch, &touch, (size_t)(from - ops), (size_t)(from - to), range);
+        bool is_covered = op.kind == SDB_KIND_PUT && sdb_range_covers(range, op.key);
+        size_t size = (size_t)((is_covered ? op.key.data + op.key.size : cursor.at) - from);
+        memmove(to, from, size);
+        if (is_covered)
+            *to = SDB_KIND_DELETE;
+        to += size;
+    }
+    move_touches(batch, &touch, end, (size_t)(ops + end - to), range);
+    memmove(to, ops + end, batch->ops.size - end);
+    batch->ops.size -= (size_t)(ops + end - to);
+}
+
+static storm_status add_range(storm_batch *batch, const struct storm_op *op)
+{
+    struct sdb_buffer *ops = &batch->ops;
+    if (op->condition != STORM_ALWAYS || op->want_previous || op->value.size != 0)
+        return STORM_INVALID;
+    if (op->key.size > KEY_MAX || op->end.size > KEY_MAX)
+        return STORM_TOO_LARGE;
+    size_t start = ops->size;
+    sdb_buffer_add_u8(ops, SDB_KIND_DELETE_RANGE);
+    sdb_buffer_add_prefixed(ops, op->key);
+    sdb_buffer_add_prefixed(ops, op->end);
+    storm_status status = ops->status;
+    if (status != STORM_OK) {
+        ops->size = start;
+        ops->status = STORM_OK;
+        return status;
+    }
+    delete_covered(batch, start, &(struct sdb_range){.start = op->key, .end = op->end});
+    size_t longer = op->key.size > op->end.size ? op->key.size : op->end.size;
+    if (longer > batch->largest_key)
+        batch->largest_key = longer;
+    batch->user_bytes += op->key.size + op->end.size;
+    batch->writes++;
+    batch->range_count++;
+    batch->count++;
+    return STORM_OK;
+}
+
 storm_status storm_batch_add(storm_batch *batch, const struct storm_op *op)
 {
+    if (op->kind == STORM_DELETE_RANGE)
+        return add_range(batch, op);
     if (op->key.size == 0 || op->meta.type.size > SDB_TYPE_MAX ||
         op->revision_count > REVISIONS_MAX || op->kind > STORM_TOUCH ||
         op->condition > STORM_IF_NONE_MATCH)
@@ -199,6 +269,13 @@ storm_status storm_batch_put(storm_batch *batch, struct storm_slice key, struct 
 storm_status storm_batch_delete(storm_batch *batch, struct storm_slice key)
 {
     struct storm_op op = {.kind = STORM_DELETE, .key = key};
+    return storm_batch_add(batch, &op);
+}
+
+storm_status storm_batch_delete_range(storm_batch *batch, struct storm_slice start,
+                                      struct storm_slice end)
+{
+    struct storm_op op = {.kind = STORM_DELETE_RANGE, .key = start, .end = end};
     return storm_batch_add(batch, &op);
 }
 
@@ -251,8 +328,12 @@ bool sdb_batch_next(struct sdb_cursor *cursor, struct sdb_batch_op *op)
     if (sdb_cursor_left(cursor) == 0 || !sdb_read_bytes(cursor, 1, &kind))
         return false;
     op->value = (struct storm_slice){NULL, 0};
-    bool is_sound = sdb_read_prefixed(cursor, &op->key) && op->key.size != 0 &&
-                    op->key.size <= KEY_MAX && kind.data[0] <= SDB_KIND_PUT;
+    bool is_sound = sdb_read_prefixed(cursor, &op->key) && op->key.size <= KEY_MAX &&
+                    kind.data[0] <= SDB_KIND_DELETE_RANGE;
+    if (is_sound && kind.data[0] == SDB_KIND_DELETE_RANGE)
+        is_sound = sdb_read_prefixed(cursor, &op->value) && op->value.size <= KEY_MAX;
+    else
+        is_sound = is_sound && op->key.size != 0;
     if (is_sound && kind.data[0] == SDB_KIND_PUT)
         is_sound = sdb_read_prefixed(cursor, &op->value) && op->value.size != 0;
     if (!is_sound) {

@@ -4,8 +4,13 @@
  *
  *   operation: kind u8 | key length varint | key | [value length varint | stored value]
  *
- * The value part belongs to puts. Checks are not encoded; they live in `checks` only. Touches become
- * puts when the batch is written (touch.c): a second run of operations is made then, `touched`.
+ * The value part belongs to puts; a range delete has its start for key (empty = the first) and its
+ * end for value (empty = past the last). Checks are not encoded; they live in `checks` only. Touches
+ * become puts when the batch is written (touch.c): a second run of operations is made then, `touched`.
+ *
+ * The last operation on a key wins. All of a batch has one revision, and a range delete hides only
+ * what is older, so one that is added turns the puts and touches before it that it covers into
+ * deletes: entries and range deletes of a batch may then take effect in any order.
  */
 #ifndef SDB_LSM_DB_BATCH_H
 #define SDB_LSM_DB_BATCH_H
@@ -42,6 +47,7 @@ struct sdb_touch {
     size_t ops_at; /* in batch->ops: where the put belongs that it becomes */
     uint64_t expires_ms;
     uint64_t modified_ms; /* 0 = as it was */
+    bool is_deleted;      /* by a range delete behind it: it becomes a delete instead */
 
     /* While the batch is written. */
     struct storm_slice value; /* stored form, of the revision in the check; empty = absent */
@@ -71,8 +77,9 @@ struct sdb_commit {
 
 struct storm_batch {
     struct sdb_buffer ops;
-    size_t count;  /* operations added, checks included */
-    size_t writes; /* of them to be written: all but the checks */
+    size_t count;       /* operations added, checks included */
+    size_t writes;      /* of them to be written: all but the checks */
+    size_t range_count; /* of them range deletes */
     size_t largest_key;
     size_t largest_value; /* the caller's bytes */
     size_t user_bytes;    /* keys and values of all operations; of touches only the keys */
@@ -113,7 +120,7 @@ bool sdb_check_holds(const storm_batch *batch, const struct sdb_check *check, bo
 struct sdb_batch_op {
     enum sdb_kind kind;
     struct storm_slice key;
-    struct storm_slice value; /* stored form, with its header */
+    struct storm_slice value; /* stored form, with its header; of a range delete its end */
 };
 
 /* The next operation of an encoded run. False at the end (cursor empty) or when malformed (at NULL). */

@@ -8,9 +8,12 @@
  * see was written into that memtable or a later one. If it has been flushed away meanwhile (the
  * writer was away for a whole flush), the check is not decided: must_retry, and the writer reads again.
  *
+ * Range deletes are in no memtable, but in the view of the turn, all that the writer's view could not
+ * see among them: a key whose state is older than one that covers it is absent.
+ *
  * Members of one group have not reached the memtable yet when later members are decided, so what
- * they did to keys stands in the overlay: a hash table by key, filled only when a group with more
- * than one member has checks in it.
+ * they did to keys stands in the overlay: a hash table by key and a list of range deletes, filled
+ * only when a group with more than one member has checks in it.
  */
 #include <stdlib.h>
 
@@ -29,6 +32,8 @@ struct overlay_slot {
 
 struct sdb_overlay {
     struct sdb_account *account;
+    struct sdb_range *ranges; /* range deletes; borrowed from the batches, as keys and values are */
+    size_t range_count, range_room;
     struct overlay_slot *slots;
     size_t mask; /* slots - 1 */
     size_t used;
@@ -42,13 +47,12 @@ static struct overlay_slot *new_slots(struct sdb_account *account, size_t count)
 struct sdb_overlay *sdb_overlay_create(struct sdb_account *account)
 {
     enum { FIRST_SLOTS = 256 };
-    struct sdb_overlay *overlay = malloc(sizeof *overlay);
+    struct sdb_overlay *overlay = calloc(1, sizeof *overlay);
     if (overlay == NULL)
         return NULL;
     overlay->account = account;
     overlay->slots = new_slots(account, FIRST_SLOTS);
     overlay->mask = FIRST_SLOTS - 1;
-    overlay->used = 0;
     if (overlay->slots == NULL) {
         free(overlay);
         return NULL;
@@ -60,6 +64,7 @@ void sdb_overlay_destroy(struct sdb_overlay *overlay)
 {
     if (overlay == NULL)
         return;
+    free(overlay->ranges);
     sdb_account_free(overlay->account, SDB_FOR_LOG, overlay->slots);
     free(overlay);
 }
@@ -69,6 +74,7 @@ void sdb_overlay_clear(struct sdb_overlay *overlay)
     if (overlay->used != 0)
         memset(overlay->slots, 0, (overlay->mask + 1) * sizeof(struct overlay_slot));
     overlay->used = 0;
+    overlay->range_count = 0;
 }
 
 static struct overlay_slot *find_slot(struct overlay_slot *slots, size_t mask, uint64_t hash,
@@ -102,6 +108,30 @@ static bool overlay_grow(struct sdb_overlay *overlay)
     return true;
 }
 
+/* Room for so many more range deletes. */
+static bool reserve_ranges(struct sdb_overlay *overlay, size_t count)
+{
+    size_t room = overlay->range_count + count;
+    if (room <= overlay->range_room)
+        return true;
+    room += overlay->range_room; /* so that a run of single ones does not copy each time */
+    struct sdb_range *ranges = realloc(overlay->ranges, room * sizeof *ranges);
+    if (ranges == NULL)
+        return false;
+    overlay->ranges = ranges;
+    overlay->range_room = room;
+    return true;
+}
+
+/* The newest range delete of the group so far that covers `key`; 0 = none. */
+static uint64_t overlay_floor(const struct sdb_overlay *overlay, struct storm_slice key)
+{
+    size_t i = overlay->range_count;
+    while (i > 0 && !sdb_range_covers(&overlay->ranges[i - 1], key))
+        i--;
+    return i == 0 ? 0 : overlay->ranges[i - 1].revision;
+}
+
 storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *batch,
                              uint64_t revision)
 {
@@ -113,7 +143,14 @@ storm_status sdb_overlay_add(struct sdb_overlay *overlay, const storm_batch *bat
         if (!overlay_grow(overlay))
             return STORM_NO_MEMORY;
     }
+    if (!reserve_ranges(overlay, batch->range_count))
+        return STORM_NO_MEMORY;
     while (sdb_batch_next(&cursor, &op)) {
+        if (op.kind == SDB_KIND_DELETE_RANGE) {
+            overlay->ranges[overlay->range_count++] =
+                (struct sdb_range){op.key, op.value, revision};
+            continue;
+        }
         uint64_t hash = overlay_hash(op.key);
         struct overlay_slot *slot = find_slot(overlay->slots, overlay->mask, hash, op.key);
         overlay->used += slot->hash == 0;
@@ -131,8 +168,7 @@ storm_status sdb_checks_read(struct sdb_lsm *db, storm_batch *batch)
     struct sdb_commit *commit = &batch->commit;
     /* First the revision, then the view: see the story above. */
     commit->read_revision = atomic_load_explicit(&db->visible, memory_order_acquire);
-    commit->read_view = sdb_view_acquire(db);
-    uint64_t revision = atomic_load_explicit(&db->visible, memory_order_acquire);
+    uint64_t revision = sdb_view_read(db, NULL, &commit->read_view);
     for (size_t i = 0; i < batch->check_count; i++) {
         struct sdb_check *check = &batch->checks[i];
         struct sdb_found found;
@@ -200,6 +236,14 @@ static void set_state(storm_batch *batch, struct sdb_check *check, uint64_t tag,
         sdb_touch_change(batch, check, value);
 }
 
+/* The newest range delete that covers `key`, those of the group's earlier members included. */
+static uint64_t newest_range(const struct sdb_view *view, const struct sdb_overlay *overlay,
+                             struct storm_slice key)
+{
+    uint64_t floor = overlay_floor(overlay, key);
+    return floor != 0 ? floor : sdb_view_floor(view, key, SDB_MAX_REVISION);
+}
+
 storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_overlay *overlay,
                                storm_batch *batch, uint64_t now_ms)
 {
@@ -224,6 +268,8 @@ storm_status sdb_checks_decide(const struct sdb_view *view, const struct sdb_ove
         else if (newest_in_memory(view, key, &tag, &value) &&
                  sdb_tag_revision(tag) > commit->read_revision)
             set_state(batch, check, tag, value);
+        if (check->prior_revision < newest_range(view, overlay, key))
+            check->prior_exists = false;
         bool is_expired = check->prior_expires_ms != 0 && check->prior_expires_ms <= now_ms;
         bool exists = check->prior_exists && !is_expired;
         check->result = (struct storm_op_result){

@@ -31,6 +31,7 @@
 #include <stdlib.h>
 
 #include "lsm/db/db.h"
+#include "lsm/db/range_write.h"
 #include "os/thread.h"
 
 /* A group's bytes: one write of 1 MiB takes about as long as the sync behind it. */
@@ -108,7 +109,8 @@ static bool is_full(const struct sdb_lsm *db)
 {
     return sdb_memtable_used(db->active.table) >= db->options.memtable_bytes ||
            (db->options.memtable_entries != 0 &&
-            sdb_memtable_entries(db->active.table) >= db->options.memtable_entries);
+            sdb_memtable_entries(db->active.table) >= db->options.memtable_entries) ||
+           db->active.frees_tables || sdb_ranges_count(db->active.ranges) >= SDB_MEM_RANGES_MAX;
 }
 
 /* ---- Leading a group ---- */
@@ -122,6 +124,8 @@ struct group {
     bool needs_interval; /* a write in it wants to be synced by interval */
     uint64_t first_revision;
     struct sdb_view *view;
+    size_t range_deletes;
+    struct sdb_range_commit ranges; /* made ready for them */
 };
 
 /* Wait a moment for writers that have just been served. mu and the turn are held. */
@@ -197,8 +201,9 @@ static void decide_group(struct sdb_lsm *db, struct group *group)
         if (commit->batch->writes != 0) {
             struct storm_slice ops = sdb_batch_ops(commit->batch);
             db->group_ops[group->appended++] = ops;
-            group->entries += commit->batch->writes;
+            group->entries += commit->batch->writes - commit->batch->range_count;
             group->user_bytes += ops.size;
+            group->range_deletes += commit->batch->range_count;
             group->needs_sync = group->needs_sync || commit->needs_sync;
             group->needs_interval = group->needs_interval || commit->needs_interval;
         }
@@ -214,7 +219,7 @@ static bool reserve_large(struct sdb_memtable *memtable, struct storm_slice ops,
     struct sdb_cursor cursor = sdb_cursor(ops);
     struct sdb_batch_op op;
     while (sdb_batch_next(&cursor, &op)) {
-        if (op.key.size + op.value.size <= SDB_MEMTABLE_LARGE)
+        if (op.kind == SDB_KIND_DELETE_RANGE || op.key.size + op.value.size <= SDB_MEMTABLE_LARGE)
             continue;
         if (!sdb_memtable_reserve_large(memtable, op.key.size, op.value.size))
             return false;
@@ -247,9 +252,11 @@ static storm_status insert_group(struct sdb_lsm *db, const struct group *group)
     for (size_t i = 0; i < group->appended && status == STORM_OK; i++) {
         struct sdb_cursor cursor = sdb_cursor(db->group_ops[i]);
         struct sdb_batch_op op;
-        while (status == STORM_OK && sdb_batch_next(&cursor, &op))
-            status = sdb_memtable_insert(db->active.table, op.key,
-                                         sdb_tag(group->first_revision + i, op.kind), op.value);
+        while (status == STORM_OK && sdb_batch_next(&cursor, &op)) {
+            if (op.kind != SDB_KIND_DELETE_RANGE)
+                status = sdb_memtable_insert(db->active.table, op.key,
+                                             sdb_tag(group->first_revision + i, op.kind), op.value);
+        }
     }
     return status;
 }
@@ -265,10 +272,14 @@ static storm_status sync_log(struct sdb_lsm *db)
 }
 
 /* Log, insert, sync. Without mu. *is_open is set when the outcome will only be known at reopening. */
-static storm_status write_group(struct sdb_lsm *db, const struct group *group, bool *is_open)
+static storm_status write_group(struct sdb_lsm *db, struct group *group, bool *is_open)
 {
+    storm_status status = STORM_OK;
     *is_open = false;
-    storm_status status = reserve_group(db, group);
+    if (group->range_deletes != 0)
+        status = sdb_range_commit_prepare(db, group->count, group->view, &group->ranges);
+    if (status == STORM_OK)
+        status = reserve_group(db, group);
     if (status != STORM_OK)
         return status;
     status = sdb_wal_append(db->wal, group->first_revision, db->group_ops, group->appended);
@@ -280,7 +291,7 @@ static storm_status write_group(struct sdb_lsm *db, const struct group *group, b
     if (group->needs_sync)
         sdb_wal_start_writeback(db->wal);
     status = insert_group(db, group);
-    if (group->entries > 1) /* for one entry nothing is reserved beyond the next chunk */
+    if (group->entries != 1) /* for one entry nothing is reserved beyond the next chunk */
         sdb_memtable_unreserve(db->active.table, true);
     if (status == STORM_OK && group->needs_sync)
         status = sync_log(db);
@@ -315,8 +326,9 @@ static struct sdb_commit *finish_group(struct sdb_lsm *db, const struct group *g
     return calls;
 }
 
-static void publish(struct sdb_lsm *db, const struct group *group)
+static void publish(struct sdb_lsm *db, struct group *group)
 {
+    sdb_range_commit_install(db, &group->ranges);
     db->last_revision += group->appended;
     sdb_wal_publish(db->wal);
     /* Readers that load this revision see the entries inserted before. seq_cst: feeds.waiting, which
@@ -338,7 +350,7 @@ static void publish(struct sdb_lsm *db, const struct group *group)
 static void lead_seal(struct sdb_lsm *db, struct sdb_commit *request)
 {
     request->status = STORM_OK;
-    while (request->status == STORM_OK && sdb_memtable_entries(db->active.table) != 0) {
+    while (request->status == STORM_OK && !sdb_mem_is_empty(&db->active)) {
         if (db->sealed_count < SDB_SEALED_MAX) {
             request->status = seal(db);
             break;
@@ -398,6 +410,7 @@ out:
     db->turn_taken = false;
     wake_front(db);
     pthread_mutex_unlock(&db->mu);
+    sdb_range_commit_fini(&group.ranges);
     sdb_view_release(group.view);
     sdb_feeds_wake(db, &db->feeds);
     pthread_mutex_lock(&db->mu);
@@ -593,6 +606,17 @@ storm_status sdb_commit_seal(struct sdb_lsm *db)
     pthread_mutex_unlock(&db->mu);
     pthread_cond_destroy(&wake);
     return request.status;
+}
+
+bool sdb_commit_seal_if_free(struct sdb_lsm *db)
+{
+    if (db->turn_taken || db->head != NULL || db->sealed_count == SDB_SEALED_MAX)
+        return false;
+    db->turn_taken = true;
+    storm_status status = seal(db);
+    db->turn_taken = false;
+    wake_front(db);
+    return status == STORM_OK;
 }
 
 /* ---- The commit thread ---- */

@@ -17,7 +17,8 @@
  *
  * Readers: take a view (counted reference to memtables and version), then load `visible`, then
  * search without any lock. In that order: what the view lacks is newer than the view, and what a
- * flush dropped as shadowed was shadowed by something at or below `visible`.
+ * flush dropped as shadowed was shadowed by something at or below `visible`. A view that lacks a range
+ * delete at or below `visible` is too old: sdb_view_read() takes another.
  */
 #ifndef SDB_LSM_DB_DB_H
 #define SDB_LSM_DB_DB_H
@@ -39,6 +40,8 @@ enum {
     SDB_SEALED_MAX = 8,
     /* Members of one commit group; beyond it the next group takes over. */
     SDB_GROUP_MAX = 1024,
+    /* Range deletes of one memtable: each that is added copies the others. */
+    SDB_MEM_RANGES_MAX = 256,
 };
 
 /* A memtable and where in the log its first record is. */
@@ -46,6 +49,8 @@ struct sdb_mem {
     struct sdb_memtable *table;
     uint64_t first_segment; /* 0 = nothing logged for it yet */
     uint64_t max_revision;
+    struct sdb_ranges *ranges; /* range deletes written with it; NULL = none */
+    bool frees_tables;         /* once they are flushed, tables may go: flush soon */
 };
 
 /* What a reader searches. Immutable but for the count. */
@@ -55,6 +60,9 @@ struct sdb_view {
     size_t sealed_count;
     struct sdb_memtable *sealed[SDB_SEALED_MAX]; /* newest first */
     struct sdb_version *version;
+    size_t ranges_count;
+    struct sdb_ranges *ranges[SDB_SEALED_MAX + 2]; /* of all those, where there are any */
+    uint64_t newest_range; /* revision of the newest range delete that this or an earlier one had */
 };
 
 struct sdb_snapshot {
@@ -103,6 +111,9 @@ struct sdb_lsm {
 
     _Atomic uint64_t visible; /* newest revision that readers may see; stored by the turn's holder
                                  (seq_cst, for feeds that wait), loaded with acquire by readers */
+    _Atomic uint64_t
+        newest_range;         /* of the newest view that was installed for a range delete; stored
+                                      after that and before `visible` */
     _Atomic bool is_broken;   /* set under mu, never cleared: no more commits or flushes */
     _Atomic bool is_stopping; /* set by close: a compaction ends at its next batch of entries */
     struct sdb_garbage garbage;
@@ -162,6 +173,9 @@ struct sdb_lsm {
     bool compact_wanted;         /* a flush was installed, or a snapshot released that mattered */
     bool is_compacting;          /* a job runs */
     bool level0_stuck; /* compaction cannot make level 0 smaller at present: do not wait for it */
+    bool
+        is_range_watched; /* range deletes in the active memtable: the thread will look at them once
+                              the store is idle */
     bool holds_old_versions;    /* the last level has some that are there for snapshots */
     struct sdb_manual *manuals; /* requests of storm_compact, first come first served */
 
@@ -176,6 +190,18 @@ struct sdb_lsm {
 static inline struct sdb_lsm *sdb_lsm(storm_db *db)
 {
     return (struct sdb_lsm *)db;
+}
+
+static inline void sdb_mem_fini(struct sdb_mem *mem)
+{
+    sdb_memtable_unref(mem->table);
+    sdb_ranges_unref(mem->ranges);
+}
+
+/* Whether there is nothing to flush in it. */
+static inline bool sdb_mem_is_empty(const struct sdb_mem *mem)
+{
+    return sdb_memtable_entries(mem->table) == 0 && mem->ranges == NULL;
 }
 
 /* Memory of the sealed memtables. mu is held. */
@@ -218,12 +244,32 @@ uint64_t sdb_lsm_next_file(void *ctx);
 
 /* ---- view.c ---- */
 
+/*
+ * A view to read, and the revision to read it at: the snapshot's, or (NULL) what is visible now.
+ * What was committed at or below that revision, range deletes too, is in the view.
+ */
+uint64_t sdb_view_read(struct sdb_lsm *db, const storm_snapshot *snapshot, struct sdb_view **view);
 struct sdb_view *sdb_view_acquire(struct sdb_lsm *db);
 void sdb_view_release(struct sdb_view *view); /* NULL is ignored */
 /* Room for a view, to be filled by install; NULL when out of memory. */
 struct sdb_view *sdb_view_alloc(void);
 /* Fill `view` from active, sealed and version, and make it the current one. mu is held. */
 void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view);
+
+/*
+ * The revision of the newest range delete at or below `revision` that covers `key`, 0 = none: versions
+ * below it are deleted for who reads at `revision`.
+ */
+static inline uint64_t sdb_view_floor(const struct sdb_view *view, struct storm_slice key,
+                                      uint64_t revision)
+{
+    uint64_t floor = 0;
+    for (size_t i = 0; i < view->ranges_count; i++) {
+        uint64_t newest = sdb_ranges_newest(view->ranges[i], key, revision);
+        floor = newest > floor ? newest : floor;
+    }
+    return floor;
+}
 
 /* ---- commit.c ---- */
 
@@ -234,6 +280,9 @@ storm_status sdb_lsm_write_async(storm_db *db, storm_batch *batch,
                                  void *ctx, uint64_t *revision);
 /* Queue up to have the active memtable sealed, and wait until it is (at once when it is empty). */
 storm_status sdb_commit_seal(struct sdb_lsm *db);
+/* Seal the active memtable if nobody commits right now and there is a place for it; whether it could
+ * be done. mu is held. */
+bool sdb_commit_seal_if_free(struct sdb_lsm *db);
 /* The thread that leads groups which begin with an asynchronous write. */
 void *sdb_commit_thread(void *db);
 /* No more commits: the reason is recorded already. mu is held. */
@@ -302,7 +351,8 @@ void sdb_tally_sum(struct sdb_lsm *db, struct storm_stats *stats);
 /* Record that a damaged table is in the way of a read: STORM_CORRUPT. */
 storm_status sdb_damaged_table(struct sdb_lsm *db, const struct sdb_table_file *file);
 
-/* The newest version of `key` at or below `revision` in the view, deletes included. */
+/* The newest version of `key` at or below `revision` in the view, deletes included; STORM_NOT_FOUND
+ * also when a range delete hides it. */
 storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
                         uint64_t revision, struct sdb_found *found);
 /* Hand a version to the caller, pinned; STORM_NOT_FOUND for a delete and for what expired by now_ms.
@@ -332,7 +382,10 @@ void sdb_lsm_iter_resume(storm_iter *iter);
 
 storm_snapshot *sdb_lsm_snapshot_create(storm_db *db);
 void sdb_lsm_snapshot_release(storm_snapshot *snapshot);
-/* Copy the revisions of all snapshots, ascending, into fresh memory. mu is held by the caller. */
+/*
+ * Copy the revisions of all snapshots, ascending, into fresh memory. Behind them, not counted, stands
+ * what is visible now: with it they are all at which anybody may read. mu is held by the caller.
+ */
 storm_status sdb_snapshots_list(struct sdb_lsm *db, uint64_t **revisions, size_t *count);
 
 storm_status sdb_lsm_flush(storm_db *db, struct storm_flush_result *result);

@@ -162,6 +162,10 @@ static storm_status next_op(struct sdb_feed *feed, struct storm_change *change)
         case SDB_KIND_DELETE:
             change->kind = STORM_DELETE;
             break;
+        case SDB_KIND_DELETE_RANGE:
+            change->kind = STORM_DELETE_RANGE;
+            change->end = op.value;
+            break;
         }
     }
     if (is_sound)

@@ -8,7 +8,8 @@
  *   log of the oldest memtable left, revisions up to R are in tables) -> version and view replaced
  *   -> log segments released
  *
- * What is written is decided by keep.h: a key that was put and deleted within these memtables and is in no
+ * The memtables' range deletes go into the version with the same edit; memtables that hold nothing else
+ * leave no table. What is written is decided by keep.h: a key that was put and deleted within these memtables and is in no
  * table leaves nothing behind, and when nothing is left there is no table.
  *
  * A crash before the edit leaves an orphan table, which the next open removes, and a log that is still
@@ -23,6 +24,7 @@
 #include "lsm/db/names.h"
 #include "lsm/db/output.h"
 #include "lsm/db/sources.h"
+#include "lsm/db/sweep.h"
 #include "os/thread.h"
 
 /* Pause before a failed flush is tried again on its own. */
@@ -34,9 +36,12 @@ struct flush_job {
     size_t count; /* of the oldest sealed memtables */
     struct sdb_memtable *memtables[SDB_SEALED_MAX];
     uint64_t max_revision;
-    uint64_t *snapshots;
+    uint64_t *snapshots; /* and what is visible behind them */
     size_t snapshot_count;
-    struct sdb_version *version; /* whose tables may hold what deletes hide */
+    struct sdb_version *version;                /* whose tables may hold what deletes hide */
+    struct sdb_ranges *written[SDB_SEALED_MAX]; /* with the memtables */
+    struct sdb_ranges *fresh;                   /* the same as one set, for the version */
+    struct sdb_ranges *ranges;                  /* those and the version's: to be applied */
     struct sdb_output output;
 };
 
@@ -47,8 +52,10 @@ static storm_status plan_job(struct sdb_lsm *db, struct flush_job *job)
     storm_status status = sdb_snapshots_list(db, &job->snapshots, &job->snapshot_count);
     if (status != STORM_OK)
         return status;
-    for (size_t i = 0; i < job->count; i++)
+    for (size_t i = 0; i < job->count; i++) {
         job->memtables[i] = sdb_memtable_ref(db->sealed[i].table);
+        job->written[i] = sdb_ranges_ref(db->sealed[i].ranges);
+    }
     job->max_revision = db->sealed[job->count - 1].max_revision;
     job->version = sdb_version_ref(db->version);
     return STORM_OK;
@@ -56,8 +63,12 @@ static storm_status plan_job(struct sdb_lsm *db, struct flush_job *job)
 
 static void end_job(struct flush_job *job)
 {
-    for (size_t i = 0; i < job->count; i++)
+    for (size_t i = 0; i < job->count; i++) {
         sdb_memtable_unref(job->memtables[i]);
+        sdb_ranges_unref(job->written[i]);
+    }
+    sdb_ranges_unref(job->fresh);
+    sdb_ranges_unref(job->ranges);
     sdb_version_unref(job->version);
     free(job->snapshots);
 }
@@ -71,6 +82,19 @@ static struct sdb_source *job_source(const struct flush_job *job)
     return sdb_merge_source(sources, job->count);
 }
 
+/* Only range deletes that become durable with this flush or are in the manifest already may be
+ * applied: one in a younger memtable may yet be lost with the end of the log. */
+static storm_status gather_ranges(struct flush_job *job)
+{
+    storm_status status = sdb_ranges_create(job->written, job->count, NULL, 0, job->snapshots,
+                                            job->snapshot_count + 1, &job->fresh);
+    struct sdb_ranges *both[] = {job->version->ranges, job->fresh};
+    if (status == STORM_OK)
+        status = sdb_ranges_create(both, 2, NULL, 0, job->snapshots, job->snapshot_count + 1,
+                                   &job->ranges);
+    return status;
+}
+
 /* The memtables' entries as one durable table of level 0; none when nothing is left of them. */
 static storm_status write_table(struct sdb_lsm *db, struct flush_job *job)
 {
@@ -82,6 +106,7 @@ static storm_status write_table(struct sdb_lsm *db, struct flush_job *job)
         .snapshots = job->snapshots,
         .snapshot_count = job->snapshot_count,
         .now_ms = sdb_now_ms(db->os),
+        .swept_revision = sdb_sweep_reach(job->ranges, job->snapshots, job->snapshot_count),
     };
     sdb_output_begin(&job->output, db, &plan);
     struct sdb_source *source = job_source(job);
@@ -90,6 +115,7 @@ static storm_status write_table(struct sdb_lsm *db, struct flush_job *job)
     /* Tables only ever lose keys to deeper levels until the next flush, which comes after this one:
      * what this version does not hold no later one will. */
     sdb_keep_init(&keep, job->snapshots, job->snapshot_count, plan.now_ms, job->version, 0);
+    keep.ranges = job->ranges;
     storm_status status = sdb_pour(source, &keep, &job->output, NULL, NULL);
     sdb_keep_fini(&keep);
     sdb_source_destroy(source);
@@ -103,6 +129,8 @@ static storm_status install(struct sdb_lsm *db, struct flush_job *job, uint64_t 
         .flushed_revision = job->max_revision,
         .added = job->output.files,
         .added_count = job->output.count,
+        .ranges_added = job->fresh == NULL ? NULL : job->fresh->list,
+        .ranges_added_count = sdb_ranges_count(job->fresh),
     };
     storm_status status = sdb_install(db, &edit, job->count);
     *first_segment = edit.log_number;
@@ -119,7 +147,9 @@ static storm_status flush_once(struct sdb_lsm *db)
     if (status != STORM_OK)
         return status;
     pthread_mutex_unlock(&db->mu);
-    status = write_table(db, &job);
+    status = gather_ranges(&job);
+    if (status == STORM_OK)
+        status = write_table(db, &job);
     bool is_written = status == STORM_OK;
     if (is_written)
         status = install(db, &job, &first_segment);

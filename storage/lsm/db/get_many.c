@@ -127,6 +127,10 @@ static void gather(struct many *many, struct storm_lookup *lookups, size_t count
 /* Give a key what was found for it. The clock is read once, and only when something expires. */
 static void settle(struct many *many, struct storm_lookup *lookup, const struct sdb_found *found)
 {
+    if (sdb_tag_revision(found->tag) < sdb_view_floor(many->view, lookup->key, many->revision)) {
+        lookup->status = STORM_NOT_FOUND; /* a range delete hides it */
+        return;
+    }
     if (many->now_ms == 0 && sdb_value_expires_ms(found->value) != 0)
         many->now_ms = sdb_now_ms(many->db->os);
     lookup->status = sdb_found_value(many->db, found, many->now_ms, &lookup->value);
@@ -196,6 +200,8 @@ static void find_blocks(struct many *many, const struct sdb_guide *guide, size_t
             many->asked.ruled_out++;
             continue;
         }
+        if (file->max_revision < sdb_view_floor(many->view, wanted->lookup->key, many->revision))
+            continue;
         if (file->table == NULL) {
             step->status = sdb_damaged_table(many->db, file);
             continue;
@@ -300,11 +306,9 @@ storm_status sdb_lsm_get_many(storm_db *base, const storm_snapshot *snapshot,
 
     struct many many = {.db = db, .wanted = wanted};
     gather(&many, lookups, count, wanted + count);
-    /* First the view, then the revision: see db.h. */
-    struct sdb_view *view = sdb_view_acquire(db);
+    struct sdb_view *view;
+    many.revision = sdb_view_read(db, snapshot, &view);
     many.view = view;
-    many.revision = snapshot != NULL ? snapshot->revision
-                                     : atomic_load_explicit(&db->visible, memory_order_acquire);
     ask_view(&many);
     sdb_view_release(view);
     sdb_tally_add(db, &many.asked);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "lsm/db/output.h"
+#include "lsm/db/sweep.h"
 
 /* The first segment that memtables beyond the `flushed` oldest need. mu is held. */
 static uint64_t first_needed_segment(const struct sdb_lsm *db, size_t flushed)
@@ -68,7 +69,7 @@ static struct sdb_version *replace(struct sdb_lsm *db, const struct sdb_edit *ed
     db->version = after;
     for (size_t i = 0; i < flushed; i++) {
         db->flush_freed_bytes += sdb_memtable_bytes(db->sealed[i].table);
-        sdb_memtable_unref(db->sealed[i].table);
+        sdb_mem_fini(&db->sealed[i]);
     }
     memmove(db->sealed, db->sealed + flushed, (db->sealed_count - flushed) * sizeof db->sealed[0]);
     db->sealed_count -= flushed;
@@ -80,9 +81,34 @@ static struct sdb_version *replace(struct sdb_lsm *db, const struct sdb_edit *ed
     return before;
 }
 
+/*
+ * The version behind the edit, without the range deletes that no table needs any more: the edit says
+ * so too then, in arrays of *diff. manifest_mu is held; `readers` as sdb_snapshots_list() has them.
+ */
+static storm_status make_version(const struct sdb_version *before, struct sdb_edit *edit,
+                                 const uint64_t *readers, size_t snapshot_count,
+                                 struct sdb_sweep_diff *diff, struct sdb_version **after)
+{
+    *after = sdb_version_apply(before, edit);
+    if (*after == NULL)
+        return STORM_NO_MEMORY;
+    if ((*after)->ranges == NULL && before->ranges == NULL)
+        return STORM_OK;
+    storm_status status = sdb_sweep_settle(before, *after, readers, snapshot_count + 1, diff);
+    edit->ranges_added = diff->added;
+    edit->ranges_added_count = diff->added_count;
+    edit->ranges_removed = diff->removed;
+    edit->ranges_removed_count = diff->removed_count;
+    return status;
+}
+
 storm_status sdb_install(struct sdb_lsm *db, struct sdb_edit *edit, size_t flushed)
 {
     struct sdb_view *view = sdb_view_alloc();
+    struct sdb_version *after = NULL;
+    struct sdb_sweep_diff diff = {0};
+    uint64_t *readers = NULL;
+    size_t snapshot_count = 0;
     if (view == NULL)
         return STORM_NO_MEMORY;
     pthread_mutex_lock(&db->manifest_mu);
@@ -93,13 +119,15 @@ storm_status sdb_install(struct sdb_lsm *db, struct sdb_edit *edit, size_t flush
         edit->newest_log = sdb_wal_segment(db->wal);
     }
     uint64_t next_file = db->next_file++; /* a number in hand, should a new manifest be begun */
-    bool was_broken = atomic_load_explicit(&db->is_broken, memory_order_relaxed);
+    storm_status status = sdb_snapshots_list(db, &readers, &snapshot_count);
+    /* After a failed sync of the log nothing is written any more. */
+    if (atomic_load_explicit(&db->is_broken, memory_order_relaxed))
+        status = STORM_READ_ONLY;
     pthread_mutex_unlock(&db->mu);
 
-    /* After a failed sync of the log nothing is written any more. */
-    storm_status status = was_broken ? STORM_READ_ONLY : STORM_NO_MEMORY;
-    struct sdb_version *after = was_broken ? NULL : sdb_version_apply(db->version, edit);
-    if (after != NULL)
+    if (status == STORM_OK)
+        status = make_version(db->version, edit, readers, snapshot_count, &diff, &after);
+    if (status == STORM_OK)
         status = sdb_manifest_append(db->manifest, edit, after, &next_file);
     if (status == STORM_OK) {
         pthread_mutex_lock(&db->mu);
@@ -118,6 +146,8 @@ storm_status sdb_install(struct sdb_lsm *db, struct sdb_edit *edit, size_t flush
     }
     bool is_broken = sdb_manifest_is_broken(db->manifest);
     pthread_mutex_unlock(&db->manifest_mu);
+    sdb_sweep_diff_fini(&diff);
+    free(readers);
     free(view);
     if (is_broken) {
         pthread_mutex_lock(&db->mu);

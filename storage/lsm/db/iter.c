@@ -95,9 +95,11 @@ static void show(struct lsm_iter *it, struct storm_slice key, uint64_t tag,
     it->base.status = STORM_OK;
 }
 
-static bool is_live(const struct lsm_iter *it, uint64_t tag, struct storm_slice stored)
+static bool is_live(const struct lsm_iter *it, struct storm_slice key, uint64_t tag,
+                    struct storm_slice stored)
 {
-    return sdb_tag_kind(tag) == SDB_KIND_PUT && !sdb_value_is_expired(stored, it->now_ms);
+    return sdb_tag_kind(tag) == SDB_KIND_PUT && !sdb_value_is_expired(stored, it->now_ms) &&
+           sdb_view_floor(it->view, key, it->revision) <= sdb_tag_revision(tag);
 }
 
 /* Whether the revision may see what the source stands on. */
@@ -143,7 +145,7 @@ static void find_forward(struct lsm_iter *it)
                 jump_forward(it);
                 continue;
             }
-        } else if (is_seen(it) && is_live(it, source->tag, source->value)) {
+        } else if (is_seen(it) && is_live(it, source->key, source->tag, source->value)) {
             show(it, source->key, source->tag, source->value);
             return;
         } else if (is_same) {
@@ -179,7 +181,7 @@ static void take(struct lsm_iter *it, struct candidate *candidate)
 {
     const struct sdb_source *source = it->source;
     candidate->tag = source->tag;
-    candidate->is_live = is_live(it, source->tag, source->value);
+    candidate->is_live = is_live(it, source->key, source->tag, source->value);
     if (!candidate->is_live || it->keys_only)
         return;
     sdb_buffer_clear(&it->value);
@@ -231,7 +233,7 @@ static void find_backward(struct lsm_iter *it)
             end_with(it, STORM_OK);
             return;
         }
-        bool is_passed = !is_seen(it) || !is_live(it, source->tag, source->value);
+        bool is_passed = !is_seen(it) || !is_live(it, source->key, source->tag, source->value);
         if (is_passed && is_at_limit(it)) {
             stop_at(it, source->key);
             return;
@@ -389,11 +391,7 @@ storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options
     it->keys_only = options->keys_only;
     it->max_skipped = options->max_skipped != 0 ? options->max_skipped : UINT64_MAX;
     storm_status status = sdb_bounds_init(&it->bounds, options);
-    /* First the view, then the revision: see db.h. */
-    it->view = sdb_view_acquire(db);
-    it->revision = options->snapshot != NULL
-                       ? options->snapshot->revision
-                       : atomic_load_explicit(&db->visible, memory_order_acquire);
+    it->revision = sdb_view_read(db, options->snapshot, &it->view);
     it->now_ms = sdb_now_ms(db->os);
     it->source = view_source(it->view);
     if (it->source == NULL || status != STORM_OK) {

@@ -61,11 +61,12 @@ storm_status sdb_keep_next(struct sdb_keep *keep, struct storm_slice key, uint64
                            struct storm_slice value, struct sdb_kept *kept)
 {
     uint64_t revision = sdb_tag_revision(tag);
-    bool is_kept = true;
+    /* Until when it is visible; 0 = it still is. */
+    uint64_t end = sdb_ranges_next(keep->ranges, key, revision);
     *kept = (struct sdb_kept){.tag = tag};
     if (sdb_key_compare(key, sdb_buffer_slice(&keep->key)) == 0) {
-        is_kept =
-            sdb_keep_is_seen(keep->snapshots, keep->snapshot_count, revision, keep->newer_revision);
+        if (end == 0 || keep->newer_revision < end)
+            end = keep->newer_revision;
     } else {
         /* A delete that was waiting has met the end of its key: it hides nothing. */
         keep->is_waiting = false;
@@ -74,7 +75,7 @@ storm_status sdb_keep_next(struct sdb_keep *keep, struct storm_slice key, uint64
             return keep->key.status;
     }
     keep->newer_revision = revision;
-    if (!is_kept)
+    if (end != 0 && !sdb_keep_is_seen(keep->snapshots, keep->snapshot_count, revision, end))
         return STORM_OK;
     if (sdb_tag_kind(tag) == SDB_KIND_PUT && sdb_value_is_expired(value, keep->now_ms))
         kept->tag = sdb_tag(revision, SDB_KIND_DELETE);

@@ -4,6 +4,7 @@
  *
  *   hidden     a version goes when a newer one of the same key hides it from everybody, that is, when no
  *              snapshot lies between the two;
+ *   deleted    likewise one that a range delete hides;
  *   expired    a put whose time is over reads as absent from now on at every revision, so it is a
  *              delete in all but name and becomes one: it goes on hiding what is older;
  *   deletes    a delete goes when it has nothing left to hide: no table below the output may hold its
@@ -25,6 +26,7 @@ struct sdb_keep {
     /* Tables of this version from level `below` on may hold older versions; borrowed. */
     const struct sdb_version *version;
     unsigned below;
+    const struct sdb_ranges *ranges; /* borrowed; NULL after init */
     size_t at
         [STORM_MAX_LEVELS]; /* in each sorted level: the first table that does not end before the key */
 

@@ -22,6 +22,7 @@
 #include "lsm/db/db.h"
 #include "lsm/db/names.h"
 #include "lsm/db/output.h"
+#include "lsm/db/range_write.h"
 #include "lsm/wal/history.h"
 #include "os/thread.h"
 #include "util/hash.h"
@@ -193,16 +194,24 @@ static storm_status open_tables(struct sdb_lsm *db)
 
 /* ---- 4: the log ---- */
 
+struct replay {
+    struct sdb_lsm *db;
+    struct sdb_range_replay ranges;
+};
+
 static storm_status replay_batch(void *ctx, uint64_t revision, struct storm_slice ops)
 {
-    struct sdb_lsm *db = ctx;
+    struct replay *replay = ctx;
+    struct sdb_lsm *db = replay->db;
     if (revision <= db->last_revision)
         return STORM_OK; /* in a table already */
     struct sdb_cursor cursor = sdb_cursor(ops);
     struct sdb_batch_op op;
     while (sdb_batch_next(&cursor, &op)) {
-        storm_status status =
-            sdb_memtable_insert(db->active.table, op.key, sdb_tag(revision, op.kind), op.value);
+        storm_status status = op.kind == SDB_KIND_DELETE_RANGE
+                                  ? sdb_range_replay_add(&replay->ranges, &op, revision)
+                                  : sdb_memtable_insert(db->active.table, op.key,
+                                                        sdb_tag(revision, op.kind), op.value);
         if (status != STORM_OK)
             return status;
     }
@@ -235,18 +244,23 @@ static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
         options.segment_bytes = db->tuning.segment_bytes;
     uint64_t start = sdb_now_ns(db->os);
     storm_status status;
+    struct replay replay = {.db = db};
     db->last_revision = state->flushed_revision;
     if (db->options.read_only)
-        status = sdb_wal_replay_kept(&options, state->log_number, replay_batch, db, &report,
+        status = sdb_wal_replay_kept(&options, state->log_number, replay_batch, &replay, &report,
                                      &db->history);
     else
-        status = sdb_wal_open(&options, state->log_number, replay_batch, db, sdb_lsm_next_file, db,
-                              &db->wal, &report);
+        status = sdb_wal_open(&options, state->log_number, replay_batch, &replay, sdb_lsm_next_file,
+                              db, &db->wal, &report);
+    if (status == STORM_OK)
+        status = sdb_range_replay_finish(&replay.ranges, db->last_revision, &db->active.ranges);
+    sdb_range_replay_fini(&replay.ranges);
     if (status != STORM_OK)
         return status;
     if (db->wal != NULL)
         db->history = sdb_wal_history(db->wal);
-    if (sdb_memtable_entries(db->active.table) != 0)
+    db->is_range_watched = db->active.ranges != NULL;
+    if (!sdb_mem_is_empty(&db->active))
         db->active.first_segment = state->log_number;
     atomic_store_explicit(&db->visible, db->last_revision, memory_order_release);
     sdb_log(db->os->errors, STORM_LOG_INFO,
@@ -364,9 +378,9 @@ static void check_account(struct sdb_lsm *db)
 void sdb_lsm_destroy(struct sdb_lsm *db)
 {
     sdb_view_release(db->view);
-    sdb_memtable_unref(db->active.table);
+    sdb_mem_fini(&db->active);
     for (size_t i = 0; i < db->sealed_count; i++)
-        sdb_memtable_unref(db->sealed[i].table);
+        sdb_mem_fini(&db->sealed[i]);
     sdb_version_unref(db->version);
     sdb_install_fini(db);
     sdb_garbage_collect(db);

@@ -153,6 +153,7 @@ static storm_status end_table(struct sdb_output *output)
         sdb_buffer_slice(&output->largest), &output->db->garbage);
     if (file == NULL)
         return STORM_NO_MEMORY;
+    file->swept_revision = output->plan.swept_revision;
     output->files[output->count++] = file;
     output->bytes += size;
     output->entries += props.entries;

@@ -27,6 +27,7 @@ struct sdb_output_plan {
     const uint64_t *snapshots;    /* ascending; borrowed, as `next` is */
     size_t snapshot_count;
     uint64_t now_ms;
+    uint64_t swept_revision; /* range deletes up to it are applied to what is added */
 };
 
 struct sdb_output {

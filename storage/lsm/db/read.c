@@ -2,9 +2,10 @@
  * Point reads: memtables newest first, level 0 newest first, then one table a level.
  *
  * The first version found at or below the wanted revision is the answer, because newer sources are
- * asked first. The key is hashed once for all filters. Which tables may hold the key is told by the
- * levels' guides; their filters are fetched all at once, before the first is asked, so that a miss
- * waits for memory once and not once a level. A table that could not be opened because it is damaged
+ * asked first; unless a range delete is newer than it. The key is hashed once for all filters. Which
+ * tables may hold the key is told by the levels' guides; their filters are fetched all at once, before
+ * the first is asked, so that a miss waits for memory once and not once a level. A table that holds
+ * only what a range delete hides is not asked. One that could not be opened because it is damaged
  * makes the keys in its range unreadable, not the store: nobody knows whether it hid something older.
  */
 #include "lsm/db/db.h"
@@ -52,28 +53,6 @@ void sdb_tally_sum(struct sdb_lsm *db, struct storm_stats *stats)
 
 /* ---- Tables ---- */
 
-/* Ask one table, its filter first. STORM_NOT_FOUND = go on. */
-static storm_status ask_table(struct sdb_lsm *db, const struct sdb_guide *guide, size_t i,
-                              struct storm_slice key, uint64_t hash, uint64_t revision,
-                              struct sdb_found *found, struct sdb_asked *asked)
-{
-    const struct sdb_filter *filter = &guide->filters[i];
-    if (!sdb_filter_may_contain(filter, hash)) {
-        asked->ruled_out++;
-        return STORM_NOT_FOUND;
-    }
-    const struct sdb_table_file *file = guide->files[i];
-    if (file->table == NULL)
-        return sdb_damaged_table(db, file);
-    storm_status status =
-        sdb_table_get(file->table, key, revision, &found->tag, &found->value, &found->block);
-    if (filter->line_count != 0) {
-        asked->passed++;
-        asked->passed_wrongly += status == STORM_NOT_FOUND;
-    }
-    return status;
-}
-
 /* A table that may hold the key, and how far the search for such tables has got. */
 struct place {
     const struct sdb_guide *guide;
@@ -108,8 +87,24 @@ static size_t find_places(const struct sdb_version *version, struct storm_slice 
     return count;
 }
 
+/* Ask one table, whose filter has let the key pass. STORM_NOT_FOUND = go on. */
+static storm_status ask_table(struct sdb_lsm *db, const struct place *place, struct storm_slice key,
+                              uint64_t revision, struct sdb_found *found, struct sdb_asked *asked)
+{
+    const struct sdb_table_file *file = place->guide->files[place->file];
+    if (file->table == NULL)
+        return sdb_damaged_table(db, file);
+    storm_status status =
+        sdb_table_get(file->table, key, revision, &found->tag, &found->value, &found->block);
+    if (place->guide->filters[place->file].line_count != 0) {
+        asked->passed++;
+        asked->passed_wrongly += status == STORM_NOT_FOUND;
+    }
+    return status;
+}
+
 static storm_status lookup_tables(struct sdb_lsm *db, const struct sdb_version *version,
-                                  struct storm_slice key, uint64_t revision,
+                                  struct storm_slice key, uint64_t revision, uint64_t floor,
                                   struct sdb_found *found)
 {
     uint64_t hash = sdb_key_hash(key);
@@ -119,18 +114,21 @@ static storm_status lookup_tables(struct sdb_lsm *db, const struct sdb_version *
     storm_status status = STORM_NOT_FOUND;
     do {
         size_t count = find_places(version, key, hash, &way, places);
-        for (size_t i = 0; i < count && status == STORM_NOT_FOUND; i++)
-            status =
-                ask_table(db, places[i].guide, places[i].file, key, hash, revision, found, &asked);
+        for (size_t i = 0; i < count && status == STORM_NOT_FOUND; i++) {
+            const struct place *place = &places[i];
+            if (!sdb_filter_may_contain(&place->guide->filters[place->file], hash))
+                asked.ruled_out++;
+            else if (place->guide->files[place->file]->max_revision >= floor)
+                status = ask_table(db, place, key, revision, found, &asked);
+        }
     } while (status == STORM_NOT_FOUND && way.level < STORM_MAX_LEVELS);
     sdb_tally_add(db, &asked);
     return status;
 }
 
-storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
-                        uint64_t revision, struct sdb_found *found)
+static storm_status lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
+                           uint64_t revision, uint64_t floor, struct sdb_found *found)
 {
-    *found = (struct sdb_found){0};
     if (sdb_memtable_get(view->active, key, revision, &found->tag, &found->value)) {
         found->memtable = view->active;
         return STORM_OK;
@@ -141,7 +139,21 @@ storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct 
             return STORM_OK;
         }
     }
-    return lookup_tables(db, view->version, key, revision, found);
+    return lookup_tables(db, view->version, key, revision, floor, found);
+}
+
+storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
+                        uint64_t revision, struct sdb_found *found)
+{
+    *found = (struct sdb_found){0};
+    uint64_t floor = sdb_view_floor(view, key, revision);
+    storm_status status = lookup(db, view, key, revision, floor, found);
+    if (status == STORM_OK && sdb_tag_revision(found->tag) < floor) {
+        sdb_block_unref(found->block);
+        *found = (struct sdb_found){0};
+        status = STORM_NOT_FOUND;
+    }
+    return status;
 }
 
 static void unpin_block(void *pin)
@@ -183,9 +195,8 @@ storm_status sdb_lsm_get(storm_db *base, const storm_snapshot *snapshot, struct 
 {
     struct sdb_lsm *db = sdb_lsm(base);
     struct sdb_found found;
-    struct sdb_view *view = sdb_view_acquire(db);
-    uint64_t revision = snapshot != NULL ? snapshot->revision
-                                         : atomic_load_explicit(&db->visible, memory_order_acquire);
+    struct sdb_view *view;
+    uint64_t revision = sdb_view_read(db, snapshot, &view);
     storm_status status = sdb_lookup(db, view, key, revision, &found);
     if (status == STORM_OK) {
         uint64_t now_ms = sdb_value_expires_ms(found.value) == 0 ? 0 : sdb_now_ms(db->os);

@@ -166,12 +166,25 @@ static storm_status assemble(struct sdb_repair *repair, struct sdb_repair_files 
     return status;
 }
 
-static storm_status make_version(const struct sdb_repair_files *files, struct sdb_version **version)
+/* The tables, with all range deletes that the manifest and the log know of; those that no table needs
+ * leave with the first edit. */
+static storm_status make_version(const struct sdb_repair *repair,
+                                 const struct sdb_repair_files *files, struct sdb_version **version)
 {
-    struct sdb_edit edit = {.added = files->list, .added_count = files->count};
-    struct sdb_version *empty = sdb_version_create();
-    *version = empty == NULL ? NULL : sdb_version_apply(empty, &edit);
-    sdb_version_unref(empty);
+    struct sdb_edit edit = {
+        .added = files->list,
+        .added_count = files->count,
+        .ranges_added = repair->ranges.list,
+        .ranges_added_count = repair->ranges.count,
+    };
+    struct sdb_version *base = sdb_version_create();
+    *version = NULL;
+    if (base != NULL) {
+        if (repair->version != NULL)
+            base->ranges = sdb_ranges_ref(repair->version->ranges);
+        *version = sdb_version_apply(base, &edit);
+    }
+    sdb_version_unref(base);
     return *version == NULL ? STORM_NO_MEMORY : STORM_OK;
 }
 
@@ -327,7 +340,7 @@ static storm_status commit(struct sdb_repair *repair, const struct sdb_repair_fi
                            bool *may_be_current)
 {
     struct sdb_version *version;
-    storm_status status = make_version(files, &version);
+    storm_status status = make_version(repair, files, &version);
     if (status == STORM_OK)
         status = link_originals(repair);
     if (status == STORM_OK) {
@@ -386,6 +399,7 @@ static void fini(struct sdb_repair *repair)
     free_files(&repair->logged);
     free_files(&repair->written);
     sdb_memtable_unref(repair->memtable);
+    sdb_range_replay_fini(&repair->ranges);
     sdb_version_unref(repair->version);
     free(repair->tables);
     free(repair->names);

@@ -7,6 +7,7 @@
 
 #include "lsm/db/db.h"
 #include "lsm/db/names.h"
+#include "lsm/db/range_write.h"
 
 /* A file of the store in the directory, as it was found. */
 struct sdb_repair_name {
@@ -59,6 +60,7 @@ struct sdb_repair {
     size_t table_count, table_room;
 
     struct sdb_memtable *memtable;   /* of log records that are in no table yet */
+    struct sdb_range_replay ranges;  /* range deletes of all log records */
     struct sdb_repair_files logged;  /* tables made of log records, oldest first */
     struct sdb_repair_files written; /* the merge's output */
     uint64_t log_problems;

@@ -6,6 +6,9 @@
  * tables already; should one of those be damaged, what the log still has of the keys between its
  * first and its last is taken as well, and all is merged then (repair.c), for those are older than
  * what else may be there under the same keys. Without a manifest every record is taken.
+ *
+ * Range deletes are taken from every record: they hide nothing but what is older than they, and old
+ * puts that are taken again may be in need of them.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -47,6 +50,8 @@ static storm_status write_chunk(struct sdb_repair *repair)
 static storm_status take_op(struct sdb_repair *repair, uint64_t revision,
                             const struct sdb_batch_op *op)
 {
+    if (op->kind == SDB_KIND_DELETE_RANGE)
+        return sdb_range_replay_add(&repair->ranges, op, revision);
     return sdb_memtable_insert(repair->memtable, op->key, sdb_tag(revision, op->kind), op->value);
 }
 
@@ -59,8 +64,9 @@ static storm_status take_batch(void *ctx, uint64_t revision, struct storm_slice 
     struct sdb_batch_op op;
     storm_status status = STORM_OK;
     while (status == STORM_OK && sdb_batch_next(&cursor, &op)) {
-        bool is_old = !is_new && was_damaged(repair, op.key);
-        if (is_new || is_old)
+        bool is_range = op.kind == SDB_KIND_DELETE_RANGE;
+        bool is_old = !is_new && !is_range && was_damaged(repair, op.key);
+        if (is_new || is_old || is_range)
             status = take_op(repair, revision, &op);
         repair->has_old = repair->has_old || is_old;
         is_taken = is_taken || is_old;

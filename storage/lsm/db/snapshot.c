@@ -48,5 +48,6 @@ storm_status sdb_snapshots_list(struct sdb_lsm *db, uint64_t **revisions, size_t
         return STORM_NO_MEMORY;
     for (struct sdb_snapshot *s = db->snapshots.next; s != &db->snapshots; s = s->next)
         (*revisions)[(*count)++] = s->base.revision;
+    (*revisions)[*count] = atomic_load_explicit(&db->visible, memory_order_acquire);
     return STORM_OK;
 }

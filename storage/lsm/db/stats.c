@@ -1,6 +1,15 @@
 /* The numbers of storm_stats, gathered from their owners. */
 #include "lsm/db/db.h"
 
+/* In force: in the memtables and in the version. mu is held. */
+static uint64_t count_ranges(const struct sdb_lsm *db)
+{
+    uint64_t count = sdb_ranges_count(db->active.ranges) + sdb_ranges_count(db->version->ranges);
+    for (size_t i = 0; i < db->sealed_count; i++)
+        count += sdb_ranges_count(db->sealed[i].ranges);
+    return count;
+}
+
 static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
 {
     pthread_mutex_lock(&db->mu);
@@ -27,6 +36,7 @@ static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
         stats->write_wait_us += db->wait_us[i];
     }
     stats->write_wait_longest_us = db->wait_longest_us;
+    stats->range_deletes = count_ranges(db);
     stats->snapshots = db->snapshot_count;
     if (db->snapshot_count != 0) {
         uint64_t age_ns = sdb_now_ns(db->os) - db->snapshots.next->created_ns;

@@ -56,6 +56,12 @@ static storm_status encode_touch(storm_batch *batch, const struct sdb_touch *tou
 {
     struct storm_meta meta;
     struct storm_slice value;
+    if (touch->is_deleted) {
+        sdb_buffer_add_u8(&batch->touched, SDB_KIND_DELETE);
+        sdb_buffer_add_prefixed(&batch->touched,
+                                sdb_check_key(batch, &batch->checks[touch->check]));
+        return batch->touched.status;
+    }
     if (!sdb_value_parse(touch->value, &meta, &value))
         return STORM_CORRUPT;
     meta.expires_ms = touch->expires_ms;
