@@ -6,8 +6,9 @@
  *         a request by hand?      its next job
  *         the picker has a job?   that
  *         nothing                 wait: for a flush, a request, a snapshot's release (compact_wanted);
- *                                 until the store has been idle for settle_ns; until a table
- *                                 becomes stale by expiry
+ *                                 until the store has been idle for settle_ns (range deletes that
+ *                                 are still in memory are flushed then); until a table becomes
+ *                                 stale by expiry
  *
  * A job that failed is tried again after a pause that doubles from a second to a minute, unless it
  * was a damaged input's fault, which is not picked again. Flushes have a thread of their own and
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 
 #include "lsm/db/compaction.h"
+#include "lsm/db/sweep.h"
 #include "os/thread.h"
 
 #define RETRY_MAX_NS UINT64_C(60000000000)
@@ -168,9 +170,10 @@ static bool choose(struct compactor *compactor, struct sdb_compaction *job)
     };
     for (unsigned l = 0; l < STORM_MAX_LEVELS; l++)
         input.codecs[l] = sdb_level_codec(db, l);
-    return manual == NULL
-               ? sdb_pick(&input, &job->pick)
-               : sdb_pick_manual(&input, manual->start, manual->end, manual->before, &job->pick);
+    if (manual == NULL)
+        return sdb_pick(&input, &job->pick);
+    return sdb_pick_dead(&input, &job->pick) ||
+           sdb_pick_manual(&input, manual->start, manual->end, manual->before, &job->pick);
 }
 
 /* The request whose turn it is; NULL while the writers need level 0 more. mu is held. */
@@ -265,7 +268,7 @@ static void rest(struct compactor *compactor, const struct sdb_version *version)
         end_manual(db, compactor->manual, is_whole ? STORM_OK : STORM_CORRUPT);
         return;
     }
-    db->holds_old_versions = sdb_holds_old_versions(version);
+    db->holds_old_versions = sdb_holds_old_versions(version) || version->ranges != NULL;
     /* Full, and yet nothing can be picked: something damaged is in the way. */
     db->level0_stuck = version->levels[0].count >= db->tuning.level0_files;
     pthread_cond_broadcast(&db->room_cond);
@@ -323,7 +326,7 @@ static bool run_next(struct compactor *compactor)
 static uint64_t next_event_ns(const struct compactor *compactor)
 {
     struct sdb_lsm *db = compactor->db;
-    if (!compactor->is_idle)
+    if (!compactor->is_idle || db->is_range_watched)
         return db->tuning.settle_ns;
     uint64_t stale_ms = sdb_next_stale_ms(db->version);
     if (stale_ms == 0)
@@ -345,6 +348,33 @@ static void wait_to_retry(struct compactor *compactor)
     }
 }
 
+/* Whether tables lie across range deletes that are still in memory. mu is held. */
+static bool has_ranges_to_flush(const struct sdb_lsm *db)
+{
+    const struct sdb_ranges *ranges = db->active.ranges;
+    for (size_t r = 0; r < sdb_ranges_count(ranges) && !db->tuning.is_by_hand; r++) {
+        for (unsigned l = 0; l < STORM_MAX_LEVELS; l++) {
+            if (sdb_sweep_find(db->version, l, 0, &ranges->list[r]) < db->version->levels[l].count)
+                return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * The store has been idle for a while: what range deletes leave to be given back comes back now,
+ * though nobody fills the memtable. If somebody commits just then it is not idle yet. mu is held.
+ */
+static void begin_idleness(struct compactor *compactor)
+{
+    struct sdb_lsm *db = compactor->db;
+    compactor->is_idle = true;
+    if (db->is_range_watched && has_ranges_to_flush(db) && !sdb_commit_seal_if_free(db))
+        compactor->is_idle = false;
+    else
+        db->is_range_watched = false;
+}
+
 static void wait_for_work(struct compactor *compactor)
 {
     struct sdb_lsm *db = compactor->db;
@@ -360,7 +390,7 @@ static void wait_for_work(struct compactor *compactor)
     if (db->compact_wanted)
         compactor->is_idle = false;
     else if (is_over)
-        compactor->is_idle = true;
+        begin_idleness(compactor);
 }
 
 void *sdb_compact_thread(void *arg)

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 
 #include "lsm/db/sources.h"
+#include "lsm/db/sweep.h"
 
 /* What one read of an input takes in; larger ones gained nothing on the disks measured. */
 enum { READAHEAD = 1 << 20 };
@@ -80,6 +81,7 @@ static storm_status merge(struct sdb_compaction *job, struct sdb_output *output)
         return STORM_NO_MEMORY;
     sdb_keep_init(&keep, job->snapshots, job->snapshot_count, output->plan.now_ms, job->version,
                   job->pick.output + 1);
+    keep.ranges = job->version->ranges;
     storm_status status = sdb_pour(source, &keep, output, step, job);
     sdb_keep_fini(&keep);
     sdb_source_destroy(source);
@@ -99,6 +101,8 @@ static void plan_output(const struct sdb_compaction *job, struct sdb_output_plan
         .snapshots = job->snapshots,
         .snapshot_count = job->snapshot_count,
         .now_ms = sdb_now_ms(db->os),
+        .swept_revision =
+            sdb_sweep_reach(job->version->ranges, job->snapshots, job->snapshot_count),
     };
     /* Twice what one table of the level below the output has under it on average. */
     plan->overlap_max = 2 * db->tuning.multiplier * plan->table_bytes;
@@ -163,6 +167,16 @@ static storm_status move(struct sdb_compaction *job)
     return status;
 }
 
+/* Tables in which nothing is visible any more go without being read. */
+static storm_status drop(struct sdb_compaction *job)
+{
+    struct sdb_edit edit = {
+        .removed = job->pick.from.files,
+        .removed_count = job->pick.from.count,
+    };
+    return sdb_install(job->db, &edit, 0);
+}
+
 /* ---- Failures ---- */
 
 static void find_damaged(struct sdb_compaction *job, struct sdb_level *files)
@@ -184,6 +198,8 @@ static void find_damaged(struct sdb_compaction *job, struct sdb_level *files)
 storm_status sdb_compaction_run(struct sdb_compaction *job)
 {
     struct sdb_level *parts[] = {&job->pick.from, &job->pick.into};
+    if (job->pick.is_drop)
+        return drop(job);
     for (size_t p = 0; p < 2; p++) {
         job->input_bytes += parts[p]->bytes;
         for (size_t i = 0; i < parts[p]->count; i++)

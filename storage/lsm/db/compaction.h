@@ -1,5 +1,5 @@
 /*
- * One compaction job: the tables of a pick (picker.h) merged into new ones, or moved.
+ * One compaction job: the tables of a pick (picker.h) merged into new ones, or moved, or dropped.
  *
  * The compaction thread alone runs jobs, one at a time; mu is not held.
  */

@@ -3,15 +3,21 @@
  *
  * Every rule ends in build(): given tables of a level it finds the output level and the inputs there, or refuses
  * because a quarantined table is in the way; then the rule goes on to its next candidate. No rule
- * can run for ever: each job moves data down, or rewrites a table of the last level so that
- * what made it a candidate is gone.
+ * can run for ever: each job moves data down, or removes tables, or rewrites a table of the last level
+ * so that what made it a candidate is gone.
  */
 #include "lsm/db/picker.h"
+
+#include "lsm/db/sweep.h"
 
 #define MIB (UINT64_C(1) << 20)
 
 /* A level is cut into about so many tables while their size is within its bounds. */
 enum { TABLES_OF_LEVEL = 64 };
+
+/* More range deletes than this are worth a rewrite of tables while the store is busy: so many make a
+ * lookup compare eight keys more. */
+enum { RANGES_FELT = 128 };
 
 /* ---- Shape ---- */
 
@@ -384,13 +390,72 @@ static bool pick_by_expiry(const struct sdb_pick_input *input, struct sdb_pick *
     return false;
 }
 
+/*
+ * Why letting go of a whole table is safe wherever it lies: what it hid in deeper tables is older
+ * than it, in the same keys, so the same range delete hides that; and this stays in force for as
+ * long as it concerns any table.
+ */
+bool sdb_pick_dead(const struct sdb_pick_input *input, struct sdb_pick *pick)
+{
+    const struct sdb_version *version = input->version;
+    for (unsigned l = 0; l < STORM_MAX_LEVELS && version->ranges != NULL; l++) {
+        const struct sdb_level *level = &version->levels[l];
+        size_t first = 0;
+        size_t end = 0;
+        for (size_t i = 0; i < level->count; i++) {
+            bool is_dead = sdb_sweep_is_dead(version->ranges, level->files[i], input->snapshots,
+                                             input->snapshot_count);
+            if (is_dead && end == 0)
+                first = i;
+            if (is_dead)
+                end = i + 1;
+            else if (end != 0)
+                break;
+        }
+        if (end != 0) {
+            *pick = (struct sdb_pick){.reason = SDB_PICK_RANGES,
+                                      .level = l,
+                                      .output = l,
+                                      .from = run_of(level, first, end - first),
+                                      .is_drop = true};
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The oldest range deletes first: these leave first. One that a snapshot still needs kept is not
+ * waited for, for a rewrite would not end it. */
+static bool pick_by_ranges(const struct sdb_pick_input *input, struct sdb_pick *pick)
+{
+    const struct sdb_version *version = input->version;
+    if (!input->is_idle && sdb_ranges_count(version->ranges) <= RANGES_FELT)
+        return false;
+    uint64_t reach = sdb_sweep_reach(version->ranges, input->snapshots, input->snapshot_count);
+    for (size_t r = 0; r < sdb_ranges_count(version->ranges); r++) {
+        const struct sdb_range *range = &version->ranges->list[r];
+        if (range->revision > reach)
+            break;
+        for (unsigned l = 0; l < STORM_MAX_LEVELS; l++) {
+            size_t count = version->levels[l].count;
+            for (size_t i = sdb_sweep_find(version, l, 0, range); i < count;
+                 i = sdb_sweep_find(version, l, i + 1, range)) {
+                if (l == 0 ? build_level0(input, SDB_PICK_RANGES, UINT64_MAX, pick)
+                           : build(input, SDB_PICK_RANGES, l, i, 1, pick))
+                    return true;
+            }
+        }
+    }
+    return false;
+}
+
 bool sdb_pick(const struct sdb_pick_input *input, struct sdb_pick *pick)
 {
     *pick = (struct sdb_pick){.reason = SDB_PICK_NONE};
     if (input->tuning->is_by_hand)
         return false;
-    if (pick_by_size(input, pick) || pick_by_garbage(input, pick) || pick_by_deletes(input, pick) ||
-        pick_by_expiry(input, pick))
+    if (sdb_pick_dead(input, pick) || pick_by_size(input, pick) || pick_by_garbage(input, pick) ||
+        pick_by_deletes(input, pick) || pick_by_expiry(input, pick) || pick_by_ranges(input, pick))
         return true;
     if (input->is_idle && build_level0(input, SDB_PICK_SETTLE, UINT64_MAX, pick))
         return true;
@@ -505,7 +570,7 @@ const char *sdb_reason_name(enum sdb_reason reason)
         [SDB_PICK_NONE] = "none",       [SDB_PICK_SIZE] = "size",
         [SDB_PICK_GARBAGE] = "garbage", [SDB_PICK_DELETES] = "deletes",
         [SDB_PICK_EXPIRED] = "expired", [SDB_PICK_SETTLE] = "settle",
-        [SDB_PICK_MANUAL] = "manual",
+        [SDB_PICK_RANGES] = "ranges",   [SDB_PICK_MANUAL] = "manual",
     };
     return names[reason];
 }

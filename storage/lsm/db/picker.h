@@ -15,6 +15,8 @@
  * so that the last level is rewritten, and compressed, seldom.
  *
  * What is picked, most urgent first:
+ *   0 range deletes: tables in which they leave nothing to be seen go at once, without being read,
+ *     damaged ones too;
  *   1 the level whose score is highest, if that is 1 or more: level 0 by tables (or bytes), others
  *     by bytes over target, a level above the base at once;
  *   2 garbage: what the upper levels hide (their bytes, and for each delete one average entry) may be
@@ -22,7 +24,9 @@
  *   3 deletes: a table with more than a quarter deletes goes down; one in the last level whose
  *     deletes and old versions were kept for snapshots that are gone is rewritten;
  *   4 expiry: likewise, once a fifth of a table has expired;
- *   5 when the store is idle: what is left in level 0, so that a settled store reads as if it had been
+ *   5 range deletes: what else they concern (sweep.h) goes down, or is rewritten in the last level,
+ *     once the store is idle, or when there are so many that reads feel them;
+ *   6 when the store is idle: what is left in level 0, so that a settled store reads as if it had been
  *     loaded once.
  *
  * The three thresholds together keep a settled store below 1.5 times its live data: at worst an eighth
@@ -77,6 +81,7 @@ enum sdb_reason {
     SDB_PICK_GARBAGE,
     SDB_PICK_DELETES,
     SDB_PICK_EXPIRED,
+    SDB_PICK_RANGES,
     SDB_PICK_SETTLE,
     SDB_PICK_MANUAL,
 };
@@ -90,6 +95,7 @@ struct sdb_pick {
     struct sdb_level from; /* tables of `level` */
     struct sdb_level into; /* tables of `output` that they are merged with */
     bool is_move;          /* one table that only changes its level */
+    bool is_drop;          /* tables that only go */
 };
 
 /* All that a choice depends on; borrowed. */
@@ -106,6 +112,9 @@ struct sdb_pick_input {
 
 /* False: nothing to do. */
 bool sdb_pick(const struct sdb_pick_input *input, struct sdb_pick *pick);
+
+/* Only what needs no reading: tables in which nothing is visible. False: there are none. */
+bool sdb_pick_dead(const struct sdb_pick_input *input, struct sdb_pick *pick);
 
 /*
  * The next step of a compaction by hand of the keys in [start, end), empty = unbounded: everything
