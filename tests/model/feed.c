@@ -16,8 +16,12 @@ struct change {
     uint64_t expires_ms;
     uint32_t key;
     uint32_t size;
-    bool is_delete;
+    uint32_t end; /* of a range delete */
+    enum storm_op_kind kind;
 };
+
+/* No bound of a range delete. */
+#define UNBOUNDED UINT32_MAX
 
 struct feed_model {
     struct feed_model_kit kit;
@@ -68,13 +72,21 @@ static void add(struct feed_model *model, struct change change)
 void feed_model_put(struct feed_model *model, uint64_t revision, uint64_t put_revision, size_t key,
                     size_t size, uint64_t expires_ms)
 {
-    add(model,
-        (struct change){revision, put_revision, expires_ms, (uint32_t)key, (uint32_t)size, false});
+    add(model, (struct change){revision, put_revision, expires_ms, (uint32_t)key, (uint32_t)size, 0,
+                               STORM_PUT});
 }
 
 void feed_model_delete(struct feed_model *model, uint64_t revision, size_t key)
 {
-    add(model, (struct change){.revision = revision, .key = (uint32_t)key, .is_delete = true});
+    add(model, (struct change){.revision = revision, .key = (uint32_t)key, .kind = STORM_DELETE});
+}
+
+void feed_model_range(struct feed_model *model, uint64_t revision, size_t start, size_t end)
+{
+    add(model, (struct change){.revision = revision,
+                               .key = start == SIZE_MAX ? UNBOUNDED : (uint32_t)start,
+                               .end = end == SIZE_MAX ? UNBOUNDED : (uint32_t)end,
+                               .kind = STORM_DELETE_RANGE});
 }
 
 /* The first change of `revision` or a later one. */
@@ -96,18 +108,27 @@ static uint64_t newest(const struct feed_model *model)
     return model->count == 0 ? 0 : model->changes[model->count - 1].revision;
 }
 
+static bool is_key(const struct feed_model *model, struct storm_slice found, uint32_t expected)
+{
+    if (expected == UNBOUNDED)
+        return found.size == 0;
+    struct storm_slice key = model->kit.key_of(expected);
+    return found.size == key.size && memcmp(found.data, key.data, key.size) == 0;
+}
+
 static void check_change(struct feed_model *model, const struct storm_change *change)
 {
     static uint8_t value[VALUE_MAX];
     CHECK(model->at < model->count);
     const struct change *expected = &model->changes[model->at];
-    struct storm_slice key = model->kit.key_of(expected->key);
     CHECK(change->revision == expected->revision);
     CHECK(change->index == model->at - find(model, expected->revision));
     CHECK(change->is_last ==
           (model->at + 1 == model->count || expected[1].revision != expected->revision));
-    CHECK(change->kind == (expected->is_delete ? STORM_DELETE : STORM_PUT));
-    CHECK(change->key.size == key.size && memcmp(change->key.data, key.data, key.size) == 0);
+    CHECK(change->kind == expected->kind);
+    CHECK(is_key(model, change->key, expected->key));
+    CHECK(expected->kind == STORM_DELETE_RANGE ? is_key(model, change->end, expected->end)
+                                               : change->end.size == 0);
     CHECK(change->meta.expires_ms == expected->expires_ms);
     CHECK(change->value.size == expected->size);
     model->kit.fill_value(value, expected->put_revision, expected->key, expected->size);

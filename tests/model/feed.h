@@ -23,6 +23,8 @@ void feed_model_destroy(struct feed_model *model);
 void feed_model_put(struct feed_model *model, uint64_t revision, uint64_t put_revision, size_t key,
                     size_t size, uint64_t expires_ms);
 void feed_model_delete(struct feed_model *model, uint64_t revision, size_t key);
+/* A range delete; SIZE_MAX = without that bound. */
+void feed_model_range(struct feed_model *model, uint64_t revision, size_t start, size_t end);
 
 /* Read some of the feed, opening it if need be; sometimes from an earlier revision. */
 void feed_model_read(struct feed_model *model, storm_db *db);

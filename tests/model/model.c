@@ -4,12 +4,13 @@
  *   model [operations [seed]]
  *
  * The store lives on the simulated disk with memtables of 64 KiB, so that flushes, tables and
- * recoveries happen all the time. Operations: put, delete, touch, batches with conditions and
- * expiry, get, many gets at once, walks of iterators in both directions within bounds and prefixes,
- * with and without values, with and without a limit to what a move may skip, snapshots (each keeps a
- * copy of the array), flush, clock steps, reopening after a clean close, after kill -9 and after a
- * power loss that drops everything unsynced (every write is synced, so nothing may be missing). A
- * change feed must show what was committed (feed.h).
+ * recoveries happen all the time, and half of the time with tables so small that compaction does,
+ * too. Operations: put, delete, touch, range delete, batches of those with conditions and expiry,
+ * get, many gets at once, walks of iterators in both directions within bounds and prefixes, with and
+ * without values, with and without a limit to what a move may skip, snapshots (each keeps a copy of
+ * the array), flush, clock steps, reopening after a clean close, after kill -9 and after a power
+ * loss that drops everything unsynced (every write is synced, so nothing may be missing). A change
+ * feed must show what was committed (feed.h).
  * The seed is printed; with it a failure comes again. Any disagreement ends the program with 1.
  */
 #include <inttypes.h>
@@ -176,11 +177,41 @@ static bool choose_condition(struct storm_op *op, const struct entry *entry, uin
     }
 }
 
+/* A range delete from key `first`, mostly of few keys. What it makes of the model: `end`. */
+static struct storm_op choose_range(size_t first, size_t *end)
+{
+    uint64_t kind = below(40);
+    *end = first + (kind == 0 ? below(KEYS) : below(20));
+    struct storm_op op = {.kind = STORM_DELETE_RANGE, .key = key_of(first)};
+    if (*end < KEYS)
+        op.end = key_of(*end);
+    else
+        *end = KEYS;
+    if (first == 0 && kind % 2 == 0)
+        op.key.size = 0;
+    return op;
+}
+
+enum { ONE_KEY, FROM_A_KEY, FROM_THE_FIRST };
+
+/* Whether a later range delete of the batch covers operation `i`: then it was written as a delete. */
+static bool is_covered(const size_t *keys, const size_t *ends, const int *is_range, size_t i,
+                       size_t count)
+{
+    for (size_t j = i + 1; j < count; j++) {
+        if (is_range[j] && keys[i] >= keys[j] && keys[i] < ends[j])
+            return true;
+    }
+    return false;
+}
+
 static void write_batch(storm_batch *batch, size_t count)
 {
     static uint8_t value[VALUE_MAX];
     struct entry after[BATCH_MAX];
     size_t keys[BATCH_MAX];
+    int is_range[BATCH_MAX];
+    size_t ends[BATCH_MAX]; /* what is removed or written: keys[i] up to before ends[i] */
     bool holds[BATCH_MAX];
     bool all_hold = true;
     bool has_writes = false;
@@ -196,10 +227,16 @@ static void write_batch(storm_batch *batch, size_t count)
                                                   : STORM_CHECK,
                               .key = key_of(key)};
         holds[i] = true;
-        if (below(4) == 0)
+        ends[i] = key + 1;
+        if (below(30) == 0)
+            op = choose_range(key, &ends[i]);
+        else if (below(4) == 0)
             holds[i] = choose_condition(&op, &now[key], listed);
         else
             op.want_previous = below(2) == 0;
+        is_range[i] = op.kind != STORM_DELETE_RANGE ? ONE_KEY
+                      : op.key.size != 0            ? FROM_A_KEY
+                                                    : FROM_THE_FIRST;
         if (op.kind == STORM_TOUCH)
             holds[i] = holds[i] && is_live(&now[key]);
         all_hold = all_hold && holds[i];
@@ -248,8 +285,12 @@ static void write_batch(storm_batch *batch, size_t count)
     for (size_t i = 0; i < count; i++) {
         if (after[i].revision == UINT64_MAX)
             continue;
-        now[keys[i]] = after[i];
-        if (after[i].exists)
+        for (size_t k = keys[i]; k < ends[i]; k++)
+            now[k] = after[i];
+        if (is_range[i])
+            feed_model_range(feed, revision, is_range[i] == FROM_THE_FIRST ? SIZE_MAX : keys[i],
+                             ends[i] == KEYS ? SIZE_MAX : ends[i]);
+        else if (after[i].exists && !is_covered(keys, ends, is_range, i, count))
             feed_model_put(feed, revision, after[i].put_revision, keys[i], after[i].size,
                            after[i].expires_ms);
         else
@@ -409,8 +450,18 @@ static void change_snapshot(void)
 
 static void open_store(void)
 {
+    static const struct sdb_tuning small = {
+        .table_bytes = 16 << 10,
+        .base_bytes = 64 << 10,
+        .multiplier = 4,
+        .level0_files = 3,
+        .level0_stall = 12,
+        .settle_ns = 2000000,
+        .retry_ns = 1000000,
+    };
     struct storm_error error;
-    if (sdb_lsm_open_on(&os, "/db", &options, &db, &error) != STORM_OK) {
+    const struct sdb_tuning *tuning = below(2) == 0 ? &small : NULL;
+    if (sdb_lsm_open_tuned(&os, "/db", &options, tuning, &db, &error) != STORM_OK) {
         fprintf(stderr, "operation %" PRIu64 ": open: %s\n", operation, error.message);
         exit(1);
     }
