@@ -136,6 +136,7 @@ static void add_writes(struct api_text *text, const struct storm_stats *stats)
                   stats->compaction_running ? "true" : "false");
     add_count(text, "pending_bytes", stats->compaction_pending_bytes);
     add_count(text, "completed", stats->compactions);
+    add_count(text, "range_deletes", stats->range_deletes);
     api_text_addf(text, ",\"write_amplification\":%.2f},\"flush\":{\"completed\":%llu",
                   write_amplification(stats), (unsigned long long)stats->flushes);
     api_text_add_time(text, "last_at", stats->flush_last_ms);
