@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "lsm/db/batch.h"
+#include "lsm/db/ranges.h"
 #include "lsm/db/value.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -28,20 +29,30 @@ static bool is_same(struct storm_slice a, struct storm_slice b)
 
 static void add_again(storm_batch *batch, const struct sdb_batch_op *op)
 {
-    struct storm_op again = {.kind = op->kind == SDB_KIND_PUT ? STORM_PUT : STORM_DELETE,
-                             .key = op->key};
+    static const enum storm_op_kind kinds[] = {[SDB_KIND_DELETE] = STORM_DELETE,
+                                               [SDB_KIND_PUT] = STORM_PUT,
+                                               [SDB_KIND_DELETE_RANGE] = STORM_DELETE_RANGE};
+    struct storm_op again = {.kind = kinds[op->kind], .key = op->key};
+    if (op->kind == SDB_KIND_DELETE_RANGE)
+        again.end = op->value;
     if (op->kind == SDB_KIND_PUT && !sdb_value_parse(op->value, &again.meta, &again.value))
         return;
-    size_t start = batch->ops.size;
+    size_t count = storm_batch_count(batch);
     if (storm_batch_add(batch, &again) != STORM_OK)
         abort();
-    struct sdb_cursor cursor =
-        sdb_cursor(storm_bytes(batch->ops.data + start, batch->ops.size - start));
+    struct sdb_cursor cursor = sdb_cursor(sdb_buffer_slice(&batch->ops));
     struct sdb_batch_op back;
     struct storm_meta meta;
     struct storm_slice bytes;
-    check(sdb_batch_next(&cursor, &back) && sdb_cursor_left(&cursor) == 0);
+    /* A range delete makes those before it shorter, but no fewer. */
+    for (size_t i = 0; i <= count; i++) {
+        check(sdb_batch_next(&cursor, &back));
+        if (i < count && op->kind == SDB_KIND_DELETE_RANGE && back.kind == SDB_KIND_PUT)
+            check(!sdb_range_covers(&(struct sdb_range){op->key, op->value, 0}, back.key));
+    }
+    check(sdb_cursor_left(&cursor) == 0);
     check(back.kind == op->kind && is_same(back.key, op->key));
+    check(op->kind != SDB_KIND_DELETE_RANGE || is_same(back.value, op->value));
     if (op->kind == SDB_KIND_PUT) {
         check(sdb_value_parse(back.value, &meta, &bytes) && is_same(bytes, again.value));
         check(meta.expires_ms == again.meta.expires_ms && is_same(meta.type, again.meta.type));
@@ -60,9 +71,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (batch == NULL)
         return 0;
     while (sdb_batch_next(&cursor, &op)) {
-        check(op.key.size != 0 && op.kind <= SDB_KIND_PUT);
+        check(op.kind <= SDB_KIND_DELETE_RANGE);
+        check(op.key.size != 0 || op.kind == SDB_KIND_DELETE_RANGE);
         check(is_within(op.key, data, size) && is_within(op.value, data, size));
-        check((op.value.size == 0) == (op.kind == SDB_KIND_DELETE));
+        check(op.kind == SDB_KIND_DELETE_RANGE ||
+              (op.value.size == 0) == (op.kind == SDB_KIND_DELETE));
         add_again(batch, &op);
     }
     check(cursor.at == NULL || sdb_cursor_left(&cursor) == 0);

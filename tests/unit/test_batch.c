@@ -305,6 +305,65 @@ static void a_batch_stays_usable_when_memory_runs_out(void **state)
     alloc_fail_at(0, false);
 }
 
+static void a_range_delete_is_encoded_and_turns_covered_puts_into_deletes(void **state)
+{
+    static const struct {
+        enum sdb_kind kind;
+        const char *key, *value;
+    } expected[] = {
+        {SDB_KIND_PUT, "a", "1"},         {SDB_KIND_DELETE, "b", NULL},
+        {SDB_KIND_DELETE, "c", NULL},     {SDB_KIND_DELETE_RANGE, "b", "d"},
+        {SDB_KIND_PUT, "c", "4"},         {SDB_KIND_DELETE, "z", NULL},
+        {SDB_KIND_DELETE_RANGE, "x", ""}, {SDB_KIND_DELETE_RANGE, "d", "d"},
+    };
+    (void)state;
+    struct sdb_batch_op op;
+    assert_int_equal(storm_batch_put(batch, storm_text("a"), storm_text("1")), STORM_OK);
+    assert_int_equal(storm_batch_put(batch, storm_text("b"), storm_text("2")), STORM_OK);
+    assert_int_equal(storm_batch_put(batch, storm_text("c"), storm_text("3")), STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("b"), storm_text("d")), STORM_OK);
+    assert_int_equal(storm_batch_put(batch, storm_text("c"), storm_text("4")), STORM_OK);
+    assert_int_equal(storm_batch_put(batch, storm_text("z"), storm_text("5")), STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("x"), storm_text("")), STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("d"), storm_text("d")), STORM_OK);
+    assert_int_equal(storm_batch_count(batch), 8);
+    assert_int_equal(batch->writes, 8);
+    assert_int_equal(batch->range_count, 3);
+    struct sdb_cursor cursor = sdb_cursor(sdb_buffer_slice(&batch->ops));
+    for (size_t i = 0; i < 8; i++) {
+        assert_true(sdb_batch_next(&cursor, &op));
+        assert_int_equal(op.kind, expected[i].kind);
+        assert_int_equal(sdb_key_compare(op.key, storm_text(expected[i].key)), 0);
+        if (op.kind == SDB_KIND_DELETE_RANGE)
+            assert_int_equal(sdb_key_compare(op.value, storm_text(expected[i].value)), 0);
+        else if (op.kind == SDB_KIND_PUT)
+            assert_memory_equal(op.value.data + 1, expected[i].value, 1);
+    }
+    assert_false(sdb_batch_next(&cursor, &op));
+    assert_non_null(cursor.at);
+    storm_batch_clear(batch);
+    assert_int_equal(batch->range_count, 0);
+}
+
+static void a_range_delete_without_memory_leaves_the_batch_as_it_was(void **state)
+{
+    static uint8_t large[60000];
+    (void)state;
+    assert_int_equal(storm_batch_put(batch, storm_text("b"), storm_text("2")), STORM_OK);
+    alloc_fail_at(1, false);
+    assert_int_equal(
+        storm_batch_delete_range(batch, storm_text(""), storm_bytes(large, sizeof large)),
+        STORM_NO_MEMORY);
+    alloc_fail_at(0, false);
+    struct sdb_cursor cursor = sdb_cursor(sdb_buffer_slice(&batch->ops));
+    struct sdb_batch_op op;
+    assert_true(sdb_batch_next(&cursor, &op));
+    assert_int_equal(op.kind, SDB_KIND_PUT);
+    assert_false(sdb_batch_next(&cursor, &op));
+    assert_int_equal(storm_batch_count(batch), 1);
+    assert_int_equal(batch->range_count, 0);
+}
+
 static void malformed_operations_end_the_run(void **state)
 {
     static const struct {
@@ -314,7 +373,10 @@ static void malformed_operations_end_the_run(void **state)
         {"\1", 1},           /* no key */
         {"\0\0", 2},         /* an empty key */
         {"\0\5abc", 5},      /* a key that is cut */
-        {"\2\1k", 3},        /* a kind that is not known */
+        {"\3\1k", 3},        /* a kind that is not known */
+        {"\2\1k", 3},        /* a range delete without its end */
+        {"\2\1k\2x", 5},     /* an end that is cut */
+        {"\2\2k", 3},        /* a start that is cut */
         {"\377\1k\1\0", 5},  /* the same */
         {"\1\1k", 3},        /* a put without a value */
         {"\1\1k\0", 4},      /* a stored value has at least its flags */
@@ -341,6 +403,11 @@ static void malformed_operations_end_the_run(void **state)
     struct sdb_cursor cursor = sdb_cursor(storm_bytes(large, 65536 + 4));
     assert_false(sdb_batch_next(&cursor, &op));
     assert_null(cursor.at);
+    large[0] = SDB_KIND_DELETE_RANGE;
+    cursor = sdb_cursor(storm_bytes(large, 65536 + 4));
+    assert_false(sdb_batch_next(&cursor, &op));
+    assert_null(cursor.at);
+    large[0] = SDB_KIND_DELETE;
     memcpy(large + 1, "\377\377\3", 3);
     cursor = sdb_cursor(storm_bytes(large, 65535 + 4));
     assert_true(sdb_batch_next(&cursor, &op));
@@ -377,6 +444,8 @@ int main(void)
         TEST(results_are_found_by_the_operations_index),
         TEST(a_cleared_batch_is_as_new),
         TEST(a_batch_stays_usable_when_memory_runs_out),
+        TEST(a_range_delete_is_encoded_and_turns_covered_puts_into_deletes),
+        TEST(a_range_delete_without_memory_leaves_the_batch_as_it_was),
         TEST(malformed_operations_end_the_run),
         TEST(a_batch_cut_anywhere_ends_at_a_whole_operation),
     };

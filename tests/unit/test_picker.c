@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "lsm/db/picker.h"
+#include "lsm/db/sweep.h"
 #include "random.h"
 
 #define MIB (UINT64_C(1) << 20)
@@ -455,8 +456,97 @@ static void perform(struct tree *tree)
     snprintf(smallest, sizeof smallest, "%.*s", (int)low->smallest.size, low->smallest.data);
     snprintf(largest, sizeof largest, "%.*s", (int)high->largest.size, high->largest.data);
     unsigned output = pick->output;
+    bool is_drop = pick->is_drop;
     apply(tree, &(struct sdb_edit){.removed = removed, .removed_count = count});
-    add(tree, output, smallest, largest, size);
+    if (!is_drop)
+        add(tree, output, smallest, largest, size)->swept_revision = sdb_sweep_reach(
+            tree->version->ranges, tree->input.snapshots, tree->input.snapshot_count);
+}
+
+static void add_range(struct tree *tree, const char *start, const char *end, uint64_t revision)
+{
+    struct sdb_range range = {storm_text(start), storm_text(end), revision};
+    apply(tree, &(struct sdb_edit){.ranges_added = &range, .ranges_added_count = 1});
+}
+
+static void dead_tables_go_first_and_unread_in_any_level(void **state)
+{
+    struct tree tree;
+    (void)state;
+    for (unsigned level = 0; level < STORM_MAX_LEVELS; level++) {
+        tree_init(&tree);
+        uint64_t snapshot = 199;
+        struct sdb_table_file *first = add(&tree, level, "c", "d", MIB);
+        struct sdb_table_file *second = add(&tree, level, "e", "f", MIB); /* 200 to 299 */
+        add(&tree, level, "g", "i", MIB);
+        add_range(&tree, "c", "h", 300);
+        assert_true(pick(&tree));
+        assert_true(tree.pick.is_drop);
+        assert_int_equal(tree.pick.reason, SDB_PICK_RANGES);
+        assert_int_equal(tree.pick.from.count, 2);
+        /* Damaged or not. */
+        first->is_quarantined = true;
+        assert_true(pick(&tree));
+        assert_int_equal(tree.pick.from.count, 2);
+        first->is_quarantined = false;
+        /* A snapshot among the first one's revisions; then one among the second's. */
+        tree.input.snapshots = &snapshot;
+        tree.input.snapshot_count = 1;
+        assert_true(pick(&tree));
+        assert_true(tree.pick.is_drop);
+        assert_int_equal(tree.pick.from.count, 1);
+        assert_ptr_equal(tree.pick.from.files[0], second);
+        snapshot = 299;
+        assert_false(pick(&tree) && tree.pick.is_drop);
+        snapshot = 300;
+        assert_true(pick(&tree));
+        assert_int_equal(tree.pick.from.count, 2);
+        tree_fini(&tree);
+    }
+}
+
+static void what_a_range_delete_cuts_is_rewritten_when_idle_unless_a_snapshot_needs_it(void **state)
+{
+    struct tree tree;
+    uint64_t snapshot = 149;
+    (void)state;
+    tree_init(&tree);
+    struct sdb_table_file *file = add(&tree, SDB_LAST_LEVEL, "c", "f", 64 * MIB);
+    add_range(&tree, "d", "e", 150);
+    assert_false(pick(&tree));
+    tree.input.is_idle = true;
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.reason, SDB_PICK_RANGES);
+    assert_false(tree.pick.is_drop);
+    assert_ptr_equal(tree.pick.from.files[0], file);
+    tree.input.snapshots = &snapshot;
+    tree.input.snapshot_count = 1;
+    assert_false(pick(&tree));
+    snapshot = 150;
+    assert_true(pick(&tree));
+    file->swept_revision = 150;
+    assert_false(pick(&tree));
+    /* Of what was written later it knows nothing. */
+    file->swept_revision = 0;
+    file->min_revision = 150;
+    assert_false(pick(&tree));
+    tree_fini(&tree);
+}
+
+static void many_range_deletes_are_not_left_to_idle_hours(void **state)
+{
+    struct tree tree;
+    char start[16], end[16];
+    (void)state;
+    tree_init(&tree);
+    add(&tree, SDB_LAST_LEVEL, "c", "f", 64 * MIB);
+    for (uint64_t i = 0; i < 200; i++) {
+        assert_int_equal(pick(&tree), i > 128);
+        snprintf(start, sizeof start, "d%04u", (unsigned)i * 2);
+        snprintf(end, sizeof end, "d%04u", (unsigned)i * 2 + 1);
+        add_range(&tree, start, end, 1000 + i);
+    }
+    tree_fini(&tree);
 }
 
 static void every_pick_keeps_order_and_all_of_them_end(void **state)
@@ -490,6 +580,20 @@ static void every_pick_keeps_order_and_all_of_them_end(void **state)
             snprintf(high, sizeof high, "%04u", from + (unsigned)random_below(&random, 99));
             add(&tree, 0, low, high, MIB)->is_quarantined = random_below(&random, 15) == 0;
         }
+        char bounds[8][2][16];
+        struct sdb_range ranges[8];
+        size_t range_count = (size_t)random_below(&random, 9);
+        for (size_t i = 0; i < range_count; i++) {
+            unsigned from = (unsigned)random_below(&random, 900);
+            snprintf(bounds[i][0], 16, "%04u", from);
+            snprintf(bounds[i][1], 16, "%04u", from + 1 + (unsigned)random_below(&random, 400));
+            ranges[i] = (struct sdb_range){storm_text(bounds[i][0]), storm_text(bounds[i][1]),
+                                           1 + random_below(&random, 4000)};
+        }
+        apply(&tree, &(struct sdb_edit){.ranges_added = ranges, .ranges_added_count = range_count});
+        uint64_t snapshot = random_below(&random, 4000);
+        tree.input.snapshots = &snapshot;
+        tree.input.snapshot_count = (size_t)random_below(&random, 2);
         int jobs = 0;
         bool is_by_hand = random_below(&random, 2) == 0;
         uint64_t before = tree.number + 1;
@@ -497,7 +601,8 @@ static void every_pick_keeps_order_and_all_of_them_end(void **state)
         while (is_by_hand ? (tree.input.version = tree.version,
                              sdb_pick_manual(&tree.input, all, all, before, &tree.pick))
                           : pick(&tree)) {
-            check_pick(&tree);
+            if (!tree.pick.is_drop)
+                check_pick(&tree);
             perform(&tree);
             assert_true(++jobs < 300);
         }
@@ -524,6 +629,10 @@ int main(void)
         cmocka_unit_test(an_expired_table_is_rewritten),
         cmocka_unit_test(a_quarantined_table_is_left_alone_and_never_overtaken),
         cmocka_unit_test(by_hand_everything_in_the_range_is_rewritten_once),
+        cmocka_unit_test(dead_tables_go_first_and_unread_in_any_level),
+        cmocka_unit_test(
+            what_a_range_delete_cuts_is_rewritten_when_idle_unless_a_snapshot_needs_it),
+        cmocka_unit_test(many_range_deletes_are_not_left_to_idle_hours),
         cmocka_unit_test(every_pick_keeps_order_and_all_of_them_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

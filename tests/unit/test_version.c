@@ -363,6 +363,41 @@ static void names_come_back_from_their_numbers(void **state)
     free(path);
 }
 
+static void a_table_that_moves_stays_swept(void **state)
+{
+    struct sdb_table_file *file = file_of(1, 2, "a", "b");
+    (void)state;
+    file->swept_revision = 77;
+    struct sdb_table_file *moved = sdb_table_file_move(file, 3);
+    assert_non_null(moved);
+    assert_int_equal(moved->swept_revision, 77);
+    sdb_table_file_unref(moved);
+    sdb_table_file_unref(file);
+}
+
+static void an_edit_adds_and_removes_range_deletes(void **state)
+{
+    struct sdb_range ranges[] = {{storm_text("a"), storm_text("c"), 5},
+                                 {storm_text("b"), storm_text(""), 7}};
+    struct sdb_edit add = {.ranges_added = ranges, .ranges_added_count = 2};
+    struct sdb_edit nothing = {0};
+    struct sdb_edit remove = {.ranges_removed = ranges, .ranges_removed_count = 1};
+    (void)state;
+    struct sdb_version *empty = sdb_version_create();
+    struct sdb_version *both = sdb_version_apply(empty, &add);
+    struct sdb_version *same = sdb_version_apply(both, &nothing);
+    struct sdb_version *one = sdb_version_apply(same, &remove);
+    assert_int_equal(sdb_ranges_count(both->ranges), 2);
+    assert_ptr_equal(same->ranges, both->ranges);
+    assert_int_equal(sdb_ranges_count(one->ranges), 1);
+    assert_int_equal(sdb_ranges_newest(one->ranges, storm_text("b"), 9), 7);
+    assert_int_equal(sdb_ranges_newest(one->ranges, storm_text("a"), 9), 0);
+    sdb_version_unref(empty);
+    sdb_version_unref(both);
+    sdb_version_unref(same);
+    sdb_version_unref(one);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -376,6 +411,8 @@ int main(void)
         cmocka_unit_test(random_edits_agree_with_a_list),
         cmocka_unit_test(names_are_parsed_to_kind_and_number),
         cmocka_unit_test(names_come_back_from_their_numbers),
+        cmocka_unit_test(a_table_that_moves_stays_swept),
+        cmocka_unit_test(an_edit_adds_and_removes_range_deletes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
