@@ -260,15 +260,12 @@ void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view);
  * The revision of the newest range delete at or below `revision` that covers `key`, 0 = none: versions
  * below it are deleted for who reads at `revision`.
  */
+uint64_t sdb_view_search_floor(const struct sdb_view *view, struct storm_slice key,
+                               uint64_t revision);
 static inline uint64_t sdb_view_floor(const struct sdb_view *view, struct storm_slice key,
                                       uint64_t revision)
 {
-    uint64_t floor = 0;
-    for (size_t i = 0; i < view->ranges_count; i++) {
-        uint64_t newest = sdb_ranges_newest(view->ranges[i], key, revision);
-        floor = newest > floor ? newest : floor;
-    }
-    return floor;
+    return view->ranges_count == 0 ? 0 : sdb_view_search_floor(view, key, revision);
 }
 
 /* ---- commit.c ---- */

@@ -95,8 +95,8 @@ static void show(struct lsm_iter *it, struct storm_slice key, uint64_t tag,
     it->base.status = STORM_OK;
 }
 
-static bool is_live(const struct lsm_iter *it, struct storm_slice key, uint64_t tag,
-                    struct storm_slice stored)
+static inline bool is_live(const struct lsm_iter *it, struct storm_slice key, uint64_t tag,
+                           struct storm_slice stored)
 {
     return sdb_tag_kind(tag) == SDB_KIND_PUT && !sdb_value_is_expired(stored, it->now_ms) &&
            sdb_view_floor(it->view, key, it->revision) <= sdb_tag_revision(tag);

@@ -37,6 +37,17 @@ uint64_t sdb_view_read(struct sdb_lsm *db, const storm_snapshot *snapshot, struc
     }
 }
 
+uint64_t sdb_view_search_floor(const struct sdb_view *view, struct storm_slice key,
+                               uint64_t revision)
+{
+    uint64_t floor = 0;
+    for (size_t i = 0; i < view->ranges_count; i++) {
+        uint64_t newest = sdb_ranges_newest(view->ranges[i], key, revision);
+        floor = newest > floor ? newest : floor;
+    }
+    return floor;
+}
+
 void sdb_view_release(struct sdb_view *view)
 {
     if (view == NULL || atomic_fetch_sub_explicit(&view->refs, 1, memory_order_acq_rel) != 1)
