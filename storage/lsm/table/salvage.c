@@ -257,9 +257,10 @@ static storm_status read_pieces(struct walk *walk, uint8_t *to)
 }
 
 static storm_status scan_file(struct walk *walk, struct sdb_os *os, const char *path,
-                              uint64_t number)
+                              uint64_t number, struct sdb_cache *cache)
 {
-    struct sdb_table table = {.os = os, .path = (char *)(uintptr_t)path, .number = number};
+    struct sdb_table table = {
+        .os = os, .path = (char *)(uintptr_t)path, .number = number, .cache = cache};
     uint8_t *data = NULL;
     walk->table = &table;
     storm_status status = sdb_open(os, path, SDB_OPEN_READ, &table.file);
@@ -300,7 +301,7 @@ storm_status sdb_table_salvage(struct sdb_os *os, const char *path, uint64_t num
         sdb_table_close(table);
     } else if (is_damage(status)) {
         salvage->problem(salvage->ctx, status);
-        status = scan_file(&walk, os, path, number);
+        status = scan_file(&walk, os, path, number, cache);
     }
     sdb_block_iter_fini(&walk.iter);
     sdb_buffer_fini(&walk.last_key);
