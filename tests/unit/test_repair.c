@@ -720,6 +720,40 @@ static void segments_are_read_one_by_one(void **state)
     store_fini(&store);
 }
 
+/* One in the manifest, one in the log only: neither is forgotten, whatever else is. */
+static void range_deletes_stay_in_force(void **state)
+{
+    (void)state;
+    for (unsigned what = 0; what < 4; what++) {
+        struct store store;
+        struct reports reports;
+        struct storm_repair_result result;
+        char path[80];
+        make_store(&store, 1);
+        store_open(&store);
+        assert_int_equal(
+            storm_delete_range(store.db, storm_text("key00050"), storm_text("key00060")), STORM_OK);
+        assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
+        assert_int_equal(
+            storm_delete_range(store.db, storm_text("key00070"), storm_text("key00080")), STORM_OK);
+        store_close(&store);
+        for (unsigned k = 50; k < 80; k++) {
+            if (k < 60 || k >= 70)
+                model[k].texts[model[k].count++][0] = '\0';
+        }
+        if (what == 1 || what == 3)
+            assert_int_equal(sim_remove(store.disk, "/db/CURRENT"), STORM_OK);
+        assert_true(find_file(&store, what == 3 ? "MANIFEST" : ".sst", 0, path));
+        if (what == 2)
+            assert_int_equal(sim_flip(store.disk, path, 100, 1), STORM_OK);
+        if (what == 3)
+            assert_int_equal(sim_remove(store.disk, path), STORM_OK);
+        repair(&store, &reports, &result);
+        assert_int_equal(check_repaired(&store, &result, "ranges"), 0);
+        store_fini(&store);
+    }
+}
+
 /* ---- Faults ---- */
 
 struct original {
@@ -943,6 +977,7 @@ int main(void)
         cmocka_unit_test(old_records_do_not_cover_newer_tables),
         cmocka_unit_test(a_torn_tail_that_was_dropped_stays_dropped),
         cmocka_unit_test(segments_are_read_one_by_one),
+        cmocka_unit_test(range_deletes_stay_in_force),
         cmocka_unit_test(after_a_power_cut_anywhere_it_is_repaired_again),
         cmocka_unit_test(any_call_may_fail),
         cmocka_unit_test(memory_may_run_out_anywhere),

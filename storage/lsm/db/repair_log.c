@@ -64,6 +64,8 @@ static storm_status take_batch(void *ctx, uint64_t revision, struct storm_slice 
     struct sdb_batch_op op;
     storm_status status = STORM_OK;
     while (status == STORM_OK && sdb_batch_next(&cursor, &op)) {
+        /* A range delete hides what is older wherever that is, so it is right at any time; and it
+         * may have left the manifest, while old records bring back what it hid. */
         bool is_range = op.kind == SDB_KIND_DELETE_RANGE;
         bool is_old = !is_new && !is_range && was_damaged(repair, op.key);
         if (is_new || is_old || is_range)

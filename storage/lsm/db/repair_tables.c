@@ -92,6 +92,7 @@ static storm_status salvage_table(struct sdb_repair *repair, struct sdb_repair_t
         .table_bytes = UINT64_MAX,
         .overlap_max = UINT64_MAX,
         .now_ms = sdb_now_ms(repair->db->os),
+        .swept_revision = table->named != NULL ? table->named->swept_revision : 0,
     };
     struct sdb_salvage salvage = {.each = copy_entry, .problem = tell_problem, .ctx = &copy};
     char line[SDB_ERROR_TEXT];

@@ -112,6 +112,16 @@ static storm_status compare_tables(struct verify *verify)
     return STORM_OK;
 }
 
+static storm_status compare_ranges(struct verify *verify)
+{
+    const struct sdb_ranges *disk = verify->on_disk->ranges;
+    const struct sdb_ranges *memory = verify->version->ranges;
+    bool is_same = sdb_ranges_count(disk) == sdb_ranges_count(memory);
+    for (size_t i = 0; is_same && i < sdb_ranges_count(disk); i++)
+        is_same = sdb_range_compare(&disk->list[i], &memory->list[i]) == 0;
+    return is_same ? STORM_OK : differ(verify, "the set of range deletes");
+}
+
 /* STORM_OK also when it cannot be read or says something else: a problem is no failure. */
 static storm_status check_manifest(struct verify *verify, storm_status status,
                                    const struct sdb_state *disk, const struct sdb_state *memory)
@@ -134,6 +144,8 @@ static storm_status check_manifest(struct verify *verify, storm_status status,
         status = compare_state(verify, disk, memory);
     if (status == STORM_OK)
         status = compare_tables(verify);
+    if (status == STORM_OK)
+        status = compare_ranges(verify);
     if (status != STORM_OK)
         tell_problem(verify, status);
     return STORM_OK;
