@@ -311,6 +311,109 @@ static void earlier_operations_of_the_batch_keep_their_conditions_and_results(vo
     storm_batch_destroy(batch);
 }
 
+static void
+a_touch_before_a_range_delete_is_a_delete_and_one_behind_it_keeps_the_value(void **state)
+{
+    struct storm_op touch_a = {
+        .kind = STORM_TOUCH, .key = storm_text("a"), .meta.expires_ms = UINT64_MAX};
+    struct storm_op touch_b = touch_a, touch_z = touch_a;
+    (void)state;
+    touch_b.key = storm_text("b");
+    touch_z.key = storm_text("z");
+    store_open(&store);
+    put("a", "1");
+    put("b", "2");
+    put("z", "3");
+    storm_batch *batch = storm_batch_create();
+    /* Puts before, between and behind, so that the places of the touches move. */
+    assert_int_equal(storm_batch_put(batch, storm_text("c"), storm_text("long enough")), STORM_OK);
+    assert_int_equal(storm_batch_add(batch, &touch_a), STORM_OK);
+    assert_int_equal(storm_batch_put(batch, storm_text("d"), storm_text("long enough")), STORM_OK);
+    assert_int_equal(storm_batch_add(batch, &touch_z), STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("a"), storm_text("e")), STORM_OK);
+    assert_int_equal(storm_batch_add(batch, &touch_b), STORM_OK);
+    assert_int_equal(storm_batch_put(batch, storm_text("x"), storm_text("4")), STORM_OK);
+    for (int again = 0; again < 2; again++) {
+        assert_int_equal(storm_write(store.db, batch, NULL, NULL), STORM_OK);
+        assert_string_equal(all_of(NULL), "b=2 x=4 z=3 ");
+        reopen();
+        assert_string_equal(all_of(NULL), "b=2 x=4 z=3 ");
+        put("a", "5");
+    }
+    /* A touch of what a range delete has removed is a failed condition. */
+    storm_batch_clear(batch);
+    delete_range("a", "c");
+    assert_int_equal(storm_batch_add(batch, &touch_b), STORM_OK);
+    assert_int_equal(storm_write(store.db, batch, NULL, NULL), STORM_CONFLICT);
+    storm_batch_destroy(batch);
+}
+
+static void a_feed_shows_range_deletes(void **state)
+{
+    storm_feed *feed;
+    struct storm_change change;
+    (void)state;
+    store_open(&store);
+    storm_batch *batch = storm_batch_create();
+    assert_int_equal(storm_batch_put(batch, storm_text("a"), storm_text("1")), STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("a"), storm_text("c")), STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text(""), storm_text("")), STORM_OK);
+    assert_int_equal(storm_write(store.db, batch, NULL, NULL), STORM_OK);
+    assert_int_equal(storm_feed_open(store.db, 1, &feed), STORM_OK);
+    assert_int_equal(storm_feed_next(feed, &change), STORM_OK);
+    assert_int_equal(change.kind, STORM_DELETE);
+    assert_int_equal(storm_feed_next(feed, &change), STORM_OK);
+    assert_int_equal(change.kind, STORM_DELETE_RANGE);
+    assert_int_equal(sdb_key_compare(change.key, storm_text("a")), 0);
+    assert_int_equal(sdb_key_compare(change.end, storm_text("c")), 0);
+    assert_false(change.is_last);
+    assert_int_equal(storm_feed_next(feed, &change), STORM_OK);
+    assert_int_equal(change.key.size + change.end.size, 0);
+    assert_true(change.is_last);
+    storm_feed_close(feed);
+    storm_batch_destroy(batch);
+}
+
+/* Range deletes in the manifest, and in the log only; and put behind them. */
+static void repair_brings_nothing_back_that_a_range_delete_removed(void **state)
+{
+    struct storm_repair_result result;
+    struct storm_error error;
+    char name[64] = "";
+    (void)state;
+    for (int damage = 0; damage < 3; damage++) {
+        set_up(state);
+        store_open(&store);
+        put("a", "1");
+        put("b", "1");
+        put("c", "1");
+        flush();
+        delete_range("a", "b");
+        flush();
+        delete_range("b", "c");
+        put("d", "2");
+        pthread_mutex_lock(&sdb_lsm(store.db)->manifest_mu);
+        uint64_t manifest = sdb_manifest_state(sdb_lsm(store.db)->manifest)->manifest_number;
+        pthread_mutex_unlock(&sdb_lsm(store.db)->manifest_mu);
+        store_close(&store);
+        if (damage == 1)
+            assert_int_equal(sim_remove(store.disk, "/db/CURRENT"), STORM_OK);
+        if (damage == 2) {
+            snprintf(name, sizeof name, "/db/MANIFEST-%010llu", (unsigned long long)manifest);
+            assert_int_equal(sim_remove(store.disk, name), STORM_OK);
+        }
+        assert_int_equal(sdb_lsm_repair_on(&store.os, "/db", NULL, NULL, &result, &error),
+                         STORM_OK);
+        store_open(&store);
+        assert_string_equal(all_of(NULL), "c=1 d=2 ");
+        reopen();
+        compact();
+        assert_string_equal(all_of(NULL), "c=1 d=2 ");
+        assert_int_equal(stats().range_deletes, 0);
+        tear_down(state);
+    }
+}
+
 static void conditions_see_range_deletes(void **state)
 {
     (void)state;
@@ -781,6 +884,9 @@ int main(void)
         TEST(an_open_iterator_goes_on_seeing_its_state),
         TEST(the_last_operation_on_a_key_wins_in_every_order),
         TEST(earlier_operations_of_the_batch_keep_their_conditions_and_results),
+        TEST(a_touch_before_a_range_delete_is_a_delete_and_one_behind_it_keeps_the_value),
+        TEST(a_feed_shows_range_deletes),
+        cmocka_unit_test(repair_brings_nothing_back_that_a_range_delete_removed),
         cmocka_unit_test(conditions_see_range_deletes),
         cmocka_unit_test(a_range_delete_between_read_and_turn_is_seen),
         TEST(members_of_a_group_see_the_range_deletes_before_them),
