@@ -316,11 +316,52 @@ static void published_versions_are_read_as_of_their_revision(void **state)
     race(&run, read_versions, insert_version);
 }
 
+/* One new key after the other, behind all others: the last leaf gets its neighbours. */
+static struct storm_slice ascending_key(uint32_t number, uint8_t *bytes)
+{
+    return storm_bytes(bytes, (size_t)snprintf((char *)bytes, KEY_MAX, "%010u", number));
+}
+
+static void insert_behind(struct run *run, uint32_t number)
+{
+    uint8_t bytes[KEY_MAX];
+    assert_int_equal(sdb_memtable_insert(run->memtable, ascending_key(number, bytes),
+                                         sdb_tag((uint64_t)number + 1, SDB_KIND_PUT),
+                                         storm_bytes(&number, sizeof number)),
+                     STORM_OK);
+}
+
+static void *read_unpublished(void *context)
+{
+    struct reader *reader = context;
+    struct run *run = reader->run;
+    while (!atomic_load_explicit(&run->is_over, memory_order_relaxed) && !has_failed(reader)) {
+        uint32_t published = atomic_load_explicit(&run->published, memory_order_acquire);
+        uint8_t bytes[KEY_MAX];
+        uint64_t tag;
+        struct storm_slice value;
+        reader->gets++;
+        if (sdb_memtable_get(run->memtable, ascending_key(published, bytes), published, &tag,
+                             &value))
+            report(reader, "a version of the future", published, published);
+    }
+    return NULL;
+}
+
+static void a_version_is_not_read_before_its_revision(void **state)
+{
+    (void)state;
+    static const struct pattern pattern = {"ascending", 18, 1, 1, 8, IS_SLOW ? 20000 : 300000};
+    struct run run = {.pattern = &pattern};
+    race(&run, read_unpublished, insert_behind);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_keys_are_found_and_iterated_in_order),
         cmocka_unit_test(published_versions_are_read_as_of_their_revision),
+        cmocka_unit_test(a_version_is_not_read_before_its_revision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

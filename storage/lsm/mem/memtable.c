@@ -224,6 +224,16 @@ static const struct sdb_record *find_record(const struct sdb_node *leaf,
     return sdb_node_record(leaf, slot);
 }
 
+/*
+ * Whether that record is the answer. It may be newer than asked for: when a leaf was put behind the
+ * last one a moment ago, for a version that is not published yet of a key that was not there.
+ */
+static bool is_wanted(const struct sdb_record *record, const struct sdb_target *target)
+{
+    return record != NULL && record->tag <= target->tag &&
+           sdb_compare_tied(record, target->key) == 0;
+}
+
 bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice key,
                       uint64_t revision, uint64_t *tag, struct storm_slice *value)
 {
@@ -231,7 +241,7 @@ bool sdb_memtable_get(const struct sdb_memtable *memtable, struct storm_slice ke
     *value = storm_bytes(NULL, 0);
     struct sdb_target target = sdb_target_make(key, sdb_tag(revision, SDB_KIND_SEEK));
     const struct sdb_record *record = find_record(sdb_memtable_leaf(memtable, &target), &target);
-    if (record == NULL || sdb_compare_tied(record, key) != 0)
+    if (!is_wanted(record, &target))
         return false;
     *tag = record->tag;
     *value = sdb_record_value(record);
@@ -262,7 +272,7 @@ void sdb_memtable_get_many(const struct sdb_memtable *memtable, uint64_t revisio
     for (size_t i = 0; i < count; i++) {
         struct sdb_memtable_query *query = &queries[i];
         const struct sdb_record *record = records[i];
-        query->is_found = record != NULL && sdb_compare_tied(record, query->key) == 0;
+        query->is_found = is_wanted(record, &targets[i]);
         query->tag = query->is_found ? record->tag : 0;
         query->value = query->is_found ? sdb_record_value(record) : storm_bytes(NULL, 0);
     }
