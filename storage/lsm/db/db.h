@@ -15,10 +15,9 @@
  * group. Only its holder touches the log's writer, inserts into the active memtable, assigns
  * revisions or seals the memtable, and it does so without holding mu.
  *
- * Readers: take a view (counted reference to memtables and version), then load `visible`, then
- * search without any lock. In that order: what the view lacks is newer than the view, and what a
- * flush dropped as shadowed was shadowed by something at or below `visible`. A view that lacks a range
- * delete at or below `visible` is too old: sdb_view_read() takes another.
+ * Readers: take a view (counted reference to memtables and version) together with `visible`
+ * (sdb_view_read), then search without any lock. All that is visible is in the view, and what a
+ * flush dropped as shadowed was shadowed by something visible.
  */
 #ifndef SDB_LSM_DB_DB_H
 #define SDB_LSM_DB_DB_H
@@ -62,7 +61,6 @@ struct sdb_view {
     struct sdb_version *version;
     size_t ranges_count;
     struct sdb_ranges *ranges[SDB_SEALED_MAX + 2]; /* of all those, where there are any */
-    uint64_t newest_range; /* revision of the newest range delete that this or an earlier one had */
 };
 
 struct sdb_snapshot {
@@ -111,9 +109,6 @@ struct sdb_lsm {
 
     _Atomic uint64_t visible; /* newest revision that readers may see; stored by the turn's holder
                                  (seq_cst, for feeds that wait), loaded with acquire by readers */
-    _Atomic uint64_t
-        newest_range;         /* of the newest view that was installed for a range delete; stored
-                                      after that and before `visible` */
     _Atomic bool is_broken;   /* set under mu, never cleared: no more commits or flushes */
     _Atomic bool is_stopping; /* set by close: a compaction ends at its next batch of entries */
     struct sdb_garbage garbage;

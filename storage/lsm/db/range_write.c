@@ -92,8 +92,6 @@ void sdb_range_commit_install(struct sdb_lsm *db, struct sdb_range_commit *commi
     db->active.ranges = commit->ranges;
     db->active.frees_tables = commit->frees_tables;
     sdb_view_install(db, commit->view);
-    /* Release of `visible` follows: who loads that finds this, and knows that its view is too old. */
-    atomic_store_explicit(&db->newest_range, db->view->newest_range, memory_order_relaxed);
     *commit = (struct sdb_range_commit){0};
     if (!db->is_range_watched) {
         db->is_range_watched = true;

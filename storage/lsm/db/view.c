@@ -3,11 +3,10 @@
  * searched or read under that lock. A view keeps its memtables and its version alive, so a reader
  * is never disturbed by a flush or compaction; a forgotten view keeps their memory and files.
  *
- * Entries of a memtable show up in a view that is older than they; range deletes do not, for their
- * sets are immutable. A reader that took its view just before a batch {delete a range, put a key} and
- * loads `visible` just after it would see half of the batch. So a commit with a range delete
- * installs a view of its own, then says so in `newest_range`, then moves `visible`; and a reader
- * that finds `newest_range` ahead of its view takes the view again.
+ * A reader takes its view and loads `visible` under one lock. Loaded after it, `visible` could name
+ * writes that the view lacks: those to the next memtable, and range deletes, whose sets are immutable (of
+ * a batch {delete a range, put a key} it would see half). Under the lock the view stays the current
+ * one until `visible` is loaded; and nothing becomes visible before a view that has it is current.
  */
 #include <stdlib.h>
 
@@ -24,17 +23,12 @@ struct sdb_view *sdb_view_acquire(struct sdb_lsm *db)
 
 uint64_t sdb_view_read(struct sdb_lsm *db, const storm_snapshot *snapshot, struct sdb_view **view)
 {
-    for (;;) {
-        *view = sdb_view_acquire(db);
-        /* Its range deletes were installed before the snapshot was taken. */
-        if (snapshot != NULL)
-            return snapshot->revision;
-        uint64_t revision = atomic_load_explicit(&db->visible, memory_order_acquire);
-        /* At least the newest range delete at or below `revision`: stored before that was. */
-        if (atomic_load_explicit(&db->newest_range, memory_order_relaxed) <= (*view)->newest_range)
-            return revision;
-        sdb_view_release(*view);
-    }
+    pthread_mutex_lock(&db->view_mu);
+    *view = db->view;
+    atomic_fetch_add_explicit(&(*view)->refs, 1, memory_order_relaxed);
+    uint64_t revision = atomic_load_explicit(&db->visible, memory_order_acquire);
+    pthread_mutex_unlock(&db->view_mu);
+    return snapshot != NULL ? snapshot->revision : revision;
 }
 
 uint64_t sdb_view_search_floor(const struct sdb_view *view, struct storm_slice key,
@@ -68,11 +62,8 @@ struct sdb_view *sdb_view_alloc(void)
 
 static void add_ranges(struct sdb_view *view, struct sdb_ranges *ranges)
 {
-    if (ranges == NULL)
-        return;
-    view->ranges[view->ranges_count++] = sdb_ranges_ref(ranges);
-    if (ranges->newest > view->newest_range)
-        view->newest_range = ranges->newest;
+    if (ranges != NULL)
+        view->ranges[view->ranges_count++] = sdb_ranges_ref(ranges);
 }
 
 void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view)
@@ -83,7 +74,6 @@ void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view)
     for (size_t i = 0; i < db->sealed_count; i++)
         view->sealed[i] = sdb_memtable_ref(db->sealed[db->sealed_count - 1 - i].table);
     view->version = sdb_version_ref(db->version);
-    view->newest_range = db->view == NULL ? 0 : db->view->newest_range;
     add_ranges(view, db->active.ranges);
     for (size_t i = 0; i < db->sealed_count; i++)
         add_ranges(view, db->sealed[i].ranges);
