@@ -214,7 +214,7 @@ static void missing_memory_fails_some_keys_and_spoils_none(void **state)
     store.options.cache_bytes = 0; /* every block is read, every time */
     store_open(&store);
     storm_snapshot *snapshot = fill();
-    uint64_t nth = 0;
+    uint64_t nth = 0, failing = 0, whole = 0;
     bool has_failed;
     choose(&request, MOST);
     do {
@@ -237,10 +237,13 @@ static void missing_memory_fails_some_keys_and_spoils_none(void **state)
         }
         release(&request);
         assert_int_equal(status, first);
-        assert_int_equal(failed != 0, has_failed);
-        assert_true(nth == 1 ? failed == request.count : failed < request.count);
+        /* The store's threads may meet the failure instead. */
+        assert_true(failed == 0 || has_failed);
+        failing += failed != 0;
+        whole += failed == request.count;
     } while (has_failed);
-    assert_true(nth > 20);
+    assert_true(failing > 20);
+    assert_true(whole <= 1); /* when the keys cannot be put in order */
     storm_snapshot_release(snapshot);
 }
 
@@ -286,6 +289,15 @@ enum { GROUP = 40, WRITES = 3000 };
 
 static _Atomic bool is_over;
 
+/* In threads of our own, where cmocka's way of failing would lead nowhere. */
+#define MUST(condition)                                                                            \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #condition);          \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
 static void *write_groups(void *ctx)
 {
     char key[48], value[300];
@@ -297,10 +309,9 @@ static void *write_groups(void *ctx)
         value[size] = ' ';
         storm_batch_clear(batch);
         for (uint64_t k = 0; k < GROUP; k++)
-            assert_int_equal(
-                storm_batch_put(batch, key_at(key, k), storm_bytes(value, 20 + (size_t)i % 200)),
-                STORM_OK);
-        assert_int_equal(storm_write(store.db, batch, NULL, NULL), STORM_OK);
+            MUST(storm_batch_put(batch, key_at(key, k), storm_bytes(value, 20 + (size_t)i % 200)) ==
+                 STORM_OK);
+        MUST(storm_write(store.db, batch, NULL, NULL) == STORM_OK);
     }
     storm_batch_destroy(batch);
     atomic_store(&is_over, true);
@@ -312,9 +323,9 @@ static void *disturb(void *ctx)
     struct storm_slice all = {NULL, 0};
     (void)ctx;
     for (int i = 0; !atomic_load(&is_over); i++) {
-        assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
+        MUST(storm_flush(store.db, NULL) == STORM_OK);
         if (i % 8 == 0)
-            assert_int_equal(storm_compact(store.db, all, all, NULL, NULL), STORM_OK);
+            MUST(storm_compact(store.db, all, all, NULL, NULL) == STORM_OK);
     }
     return NULL;
 }
@@ -330,15 +341,15 @@ static void *read_groups(void *ctx)
         lookups[k].key = key_at(rooms[k], (k * 7) % GROUP);
     while (!atomic_load(&is_over)) {
         uint64_t revision;
-        assert_int_equal(storm_get_many(store.db, NULL, lookups, GROUP, &revision), STORM_OK);
-        assert_true(revision >= last);
+        MUST(storm_get_many(store.db, NULL, lookups, GROUP, &revision) == STORM_OK);
+        MUST(revision >= last);
         last = revision;
         for (size_t i = 0; i < GROUP; i++) {
-            assert_int_equal(lookups[i].status, revision == 0 ? STORM_NOT_FOUND : STORM_OK);
+            MUST(lookups[i].status == (revision == 0 ? STORM_NOT_FOUND : STORM_OK));
             if (revision == 0)
                 continue;
-            assert_int_equal(lookups[i].value.revision, revision);
-            assert_int_equal(atoi((const char *)lookups[i].value.bytes.data), (int)revision);
+            MUST(lookups[i].value.revision == revision);
+            MUST(atoi((const char *)lookups[i].value.bytes.data) == (int)revision);
             storm_value_release(&lookups[i].value);
         }
         (*reads)++;
