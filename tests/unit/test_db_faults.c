@@ -332,7 +332,7 @@ static storm_status put_many(storm_db *db, unsigned first, unsigned count, size_
 {
     uint8_t *value = calloc(1, size);
     storm_batch *batch = storm_batch_create();
-    char key[16];
+    char key[32];
     for (unsigned i = 0; i < count; i++) {
         snprintf(key, sizeof key, "many%06u", (first + i) * 7919 % 1000000);
         assert_int_equal(storm_batch_put(batch, storm_text(key), storm_bytes(value, size)),
@@ -412,7 +412,7 @@ static void a_log_segment_stays_while_any_memtable_needs_it(void **state)
     (void)state;
     for (uint64_t round = 0; round < ROUNDS; round++) {
         struct store store;
-        char key[16], value[SIZE];
+        char key[32], value[SIZE];
         uint64_t random = round;
         uint64_t writes = WRITES / 2 + random_below(&random, WRITES / 2);
         store_init(&store, round);
