@@ -64,7 +64,7 @@ void sdb_overlay_destroy(struct sdb_overlay *overlay)
 {
     if (overlay == NULL)
         return;
-    free(overlay->ranges);
+    sdb_account_free(overlay->account, SDB_FOR_LOG, overlay->ranges);
     sdb_account_free(overlay->account, SDB_FOR_LOG, overlay->slots);
     free(overlay);
 }
@@ -115,9 +115,13 @@ static bool reserve_ranges(struct sdb_overlay *overlay, size_t count)
     if (room <= overlay->range_room)
         return true;
     room += overlay->range_room; /* so that a run of single ones does not copy each time */
-    struct sdb_range *ranges = realloc(overlay->ranges, room * sizeof *ranges);
+    struct sdb_range *ranges =
+        sdb_account_took(overlay->account, SDB_FOR_LOG, malloc(room * sizeof *ranges));
     if (ranges == NULL)
         return false;
+    if (overlay->range_count != 0)
+        memcpy(ranges, overlay->ranges, overlay->range_count * sizeof *ranges);
+    sdb_account_free(overlay->account, SDB_FOR_LOG, overlay->ranges);
     overlay->ranges = ranges;
     overlay->range_room = room;
     return true;
