@@ -66,6 +66,8 @@ struct sdb_commit {
     void *done_ctx;
     pthread_cond_t *wake;
     enum sdb_commit_state state;
+    uint64_t held_ns, due_ns; /* since when, and until when, it is held (admit.c) */
+    enum storm_wait_cause held_for;
     bool must_retry; /* what was read for the checks is too old; read again and queue again */
     storm_status status;
     uint64_t revision;

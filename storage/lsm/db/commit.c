@@ -97,6 +97,7 @@ static storm_status seal(struct sdb_lsm *db)
     }
     sdb_memtable_unreserve(db->active.table, false);
     db->active.max_revision = db->last_revision;
+    db->active.user_end = db->user_bytes;
     db->sealed[db->sealed_count++] = db->active;
     db->seals++;
     db->active = (struct sdb_mem){.table = fresh};
@@ -407,6 +408,7 @@ out:
     /* Without memory for a new memtable this one grows on; who waits for room tries again. */
     if (is_full(db) && db->sealed_count < SDB_SEALED_MAX && seal(db) != STORM_OK)
         pthread_cond_broadcast(&db->room_cond);
+    sdb_admission_update(db);
     db->turn_taken = false;
     wake_front(db);
     pthread_mutex_unlock(&db->mu);
@@ -443,59 +445,14 @@ static storm_status check_limits(const struct sdb_lsm *db, const storm_batch *ba
     return db->options.read_only ? STORM_READ_ONLY : STORM_OK;
 }
 
-static size_t memory_used(const struct sdb_lsm *db)
+storm_status sdb_commit_make_room(struct sdb_lsm *db)
 {
-    return sdb_memtable_bytes(db->active.table) + sdb_sealed_bytes(db);
-}
-
-/* May a write enter? With `may_wait`, waits for memory until a flush frees some or fails, and for
- * compaction when it is far behind. mu held. */
-static storm_status admit(struct sdb_lsm *db, bool may_wait)
-{
-    uint64_t start = 0;
-    enum storm_wait_cause cause = STORM_WAIT_MEMORY;
-    storm_status status = STORM_OK;
-    for (;;) {
-        if (db->is_closing)
-            status = STORM_CLOSED;
-        else if (atomic_load_explicit(&db->is_broken, memory_order_relaxed))
-            status = STORM_READ_ONLY;
-        else if (memory_used(db) < db->options.write_buffer_bytes && !sdb_compact_is_behind(db))
-            status = STORM_OK;
-        else if (db->flush_status != STORM_OK)
-            status = db->flush_status;
-        else {
-            /* Nothing to flush, yet no room: one memtable alone is over the budget. Seal it, also
-             * for a writer that does not wait: no other may ever come. */
-            bool is_over = memory_used(db) >= db->options.write_buffer_bytes;
-            if (is_over && db->sealed_count == 0 && !db->turn_taken && db->head == NULL) {
-                db->turn_taken = true;
-                status = seal(db);
-                db->turn_taken = false;
-                wake_front(db);
-                if (status != STORM_OK)
-                    break;
-            }
-            if (!may_wait) {
-                status = STORM_BUSY;
-                break;
-            }
-            if (start == 0) {
-                start = sdb_now_ns(db->os);
-                cause = is_over ? STORM_WAIT_MEMORY : STORM_WAIT_LEVEL0;
-            }
-            pthread_cond_wait(&db->room_cond, &db->mu);
-            continue;
-        }
-        break;
-    }
-    if (start != 0) {
-        uint64_t us = (sdb_now_ns(db->os) - start) / 1000;
-        db->waits[cause]++;
-        db->wait_us[cause] += us;
-        if (us > db->wait_longest_us)
-            db->wait_longest_us = us;
-    }
+    if (db->sealed_count != 0 || db->turn_taken || db->head != NULL)
+        return STORM_OK;
+    db->turn_taken = true;
+    storm_status status = seal(db);
+    db->turn_taken = false;
+    wake_front(db);
     return status;
 }
 
@@ -543,7 +500,7 @@ storm_status sdb_lsm_write(storm_db *base, storm_batch *batch,
         if (status != STORM_OK)
             break;
         pthread_mutex_lock(&db->mu);
-        status = admit(db, true);
+        status = sdb_admit(db, commit);
         if (status == STORM_OK) {
             wait_in_queue(db, commit);
             status = commit->status;
@@ -573,10 +530,11 @@ storm_status sdb_lsm_write_async(storm_db *base, storm_batch *batch,
     if (status != STORM_OK)
         return status;
     pthread_mutex_lock(&db->mu);
-    status = admit(db, false);
+    status = sdb_admit_async(db, commit);
     if (status != STORM_OK) {
         pthread_mutex_unlock(&db->mu);
-        sdb_checks_release(batch);
+        if (status != STORM_PENDING)
+            sdb_checks_release(batch);
         return status;
     }
     enqueue(db, commit);
@@ -638,12 +596,25 @@ static void retry_one(struct sdb_lsm *db)
         enqueue(db, commit);
 }
 
+/* Wait for work, or until a held write is due. mu is held. */
+static void wait_for_work(struct sdb_lsm *db)
+{
+    uint64_t wait_ns = sdb_admission_next_ns(db);
+    if (wait_ns == UINT64_MAX)
+        pthread_cond_wait(&db->commit_cond, &db->mu);
+    else
+        (void)sdb_cond_wait_ns(&db->commit_cond, &db->mu, wait_ns);
+}
+
 void *sdb_commit_thread(void *arg)
 {
     struct sdb_lsm *db = arg;
     pthread_mutex_lock(&db->mu);
     for (;;) {
-        if (db->retry != NULL) {
+        struct sdb_commit *due = sdb_admission_next(db);
+        if (due != NULL) {
+            enqueue(db, due);
+        } else if (db->retry != NULL) {
             retry_one(db);
         } else if (db->head != NULL && db->head->wake == NULL && !db->turn_taken) {
             struct sdb_commit *calls = lead(db, SDB_GROUP_MAX);
@@ -653,7 +624,7 @@ void *sdb_commit_thread(void *arg)
         } else if (db->is_closing && db->head == NULL && !db->turn_taken) {
             break;
         } else {
-            pthread_cond_wait(&db->commit_cond, &db->mu);
+            wait_for_work(db);
         }
     }
     pthread_mutex_unlock(&db->mu);

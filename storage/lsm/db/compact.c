@@ -14,9 +14,9 @@
  * was a damaged input's fault, which is not picked again. Flushes have a thread of their own and
  * never wait for this one. Closing ends a job at its next batch of entries; its outputs are removed.
  *
- * Writers wait (admit in commit.c) while level 0 holds `level0_stall` tables, but only as long as compaction
- * can do something about it (`level0_stuck` is false): neither a damaged table nor a full disk here may
- * stop writes. Every end of a job wakes them.
+ * Writers are slowed down, and wait in the end (admit.c), as level 0 grows towards `level0_stall` tables, but
+ * only as long as compaction can do something about it (`level0_stuck` is false): neither a damaged table nor
+ * a full disk here may stop writes. Every end of a job wakes them.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -57,11 +57,6 @@ void sdb_compact_wake(struct sdb_lsm *db)
 {
     db->compact_wanted = true;
     pthread_cond_signal(&db->compact_cond);
-}
-
-bool sdb_compact_is_behind(const struct sdb_lsm *db)
-{
-    return db->version->levels[0].count >= db->tuning.level0_stall && !db->level0_stuck;
 }
 
 /* ---- Requests by hand ---- */
@@ -234,7 +229,8 @@ static void run(struct compactor *compactor, struct sdb_compaction *job)
         compactor->retry_ns = db->tuning.retry_ns;
     else if (compactor->retry_ns < RETRY_MAX_NS / 2)
         compactor->retry_ns *= 2;
-    log_job(compactor, job, status, sdb_now_ns(db->os) - start);
+    uint64_t took_ns = sdb_now_ns(db->os) - start;
+    log_job(compactor, job, status, took_ns);
     if (status == STORM_NO_SPACE) /* history of the log makes room for the next attempt */
         (void)sdb_wal_give_way(db->wal);
     if (status == STORM_OK)
@@ -244,8 +240,10 @@ static void run(struct compactor *compactor, struct sdb_compaction *job)
     if (status == STORM_OK) {
         db->compactions++;
         db->table_bytes += job->output_bytes;
+        sdb_admission_compacted(db, job->pick.level == 0 ? job->pick.from.bytes : 0, took_ns);
     }
     db->level0_stuck = compactor->retry_ns != 0;
+    sdb_admission_tree_changed(db);
     if (compactor->manual != NULL) {
         struct sdb_manual *manual = compactor->manual;
         if (status == STORM_OK)
@@ -271,6 +269,7 @@ static void rest(struct compactor *compactor, const struct sdb_version *version)
     db->holds_old_versions = sdb_holds_old_versions(version) || version->ranges != NULL;
     /* Full, and yet nothing can be picked: something damaged is in the way. */
     db->level0_stuck = version->levels[0].count >= db->tuning.level0_files;
+    sdb_admission_tree_changed(db);
     pthread_cond_broadcast(&db->room_cond);
     pthread_cond_signal(&db->flush_cond);
 }

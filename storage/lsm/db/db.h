@@ -30,6 +30,7 @@
 #include "lsm/db/feed.h"
 #include "lsm/db/manifest.h"
 #include "lsm/db/picker.h"
+#include "lsm/db/pressure.h"
 #include "lsm/db/version.h"
 #include "lsm/mem/memtable.h"
 #include "lsm/wal/wal.h"
@@ -50,6 +51,7 @@ struct sdb_mem {
     uint64_t max_revision;
     struct sdb_ranges *ranges; /* range deletes written with it; NULL = none */
     bool frees_tables;         /* once they are flushed, tables may go: flush soon */
+    uint64_t user_end; /* db->user_bytes when it was sealed */
 };
 
 /* What a reader searches. Immutable but for the count. */
@@ -84,6 +86,22 @@ enum { SDB_TALLIES = 16 };
 struct sdb_tally {
     _Atomic uint64_t bloom_hits, bloom_passes, bloom_false_positives; /* relaxed */
     uint64_t padding[5];                                              /* to a cache line */
+};
+
+/* What lets writes in (admit.c). All: mu. */
+struct sdb_admission {
+    struct sdb_sensors sensors;   /* as of the last group, version and look at the disk */
+    struct sdb_pressure pressure; /* which follows from them */
+    double ns_per_byte;           /* that a write takes at least; 0 = free */
+    struct sdb_pacer pacer;
+    struct sdb_drain flush, compact;
+    double user_per_table;   /* the users' bytes for each byte of a flushed table */
+    uint64_t compact_ns;     /* that compaction has worked since level 0 was last merged down */
+    uint64_t user_flushed;   /* of db->user_bytes */
+    uint64_t flush_ns;       /* the longest flush lately: no write is slowed down for longer */
+    struct sdb_commit *held; /* asynchronous writes that are not due yet, in order */
+    struct sdb_commit **held_end;
+    uint64_t waits[STORM_WAIT_CAUSES], wait_us[STORM_WAIT_CAUSES], longest_us, refused;
 };
 
 struct sdb_overlay;
@@ -141,9 +159,10 @@ struct sdb_lsm {
         commit_cond; /* wakes the commit thread: an asynchronous head, a retry, closing */
     pthread_cond_t window_cond; /* wakes a leader in its re-join window: enough have queued */
     size_t window_wanted;       /* 0 = no leader waits */
-    pthread_cond_t room_cond; /* wakes writers that wait for room: a flush or a compaction ended */
-    size_t last_group;        /* members of the last group that synced */
-    uint64_t sync_ns;         /* moving average of fdatasync */
+    pthread_cond_t room_cond;   /* wakes writers that are held back: a flush or a compaction ended,
+                                 the disk has room again, the store breaks or closes */
+    size_t last_group;          /* members of the last group that synced */
+    uint64_t sync_ns;           /* moving average of fdatasync */
     uint64_t unsynced_since_ns; /* 0 = the log has nothing unsynced (interval mode) */
     pthread_cond_t sync_cond;   /* wakes the sync thread: unsynced_since_ns is set, closing */
 
@@ -152,6 +171,8 @@ struct sdb_lsm {
     struct sdb_overlay *overlay;
     struct storm_slice group_ops[SDB_GROUP_MAX];
     struct sdb_commit *group[SDB_GROUP_MAX];
+
+    struct sdb_admission admission;
 
     /* Flush. */
     pthread_cond_t flush_cond;     /* wakes the flush thread: something sealed, a compaction
@@ -176,7 +197,6 @@ struct sdb_lsm {
 
     /* Counters. */
     uint64_t writes, groups, user_bytes;
-    uint64_t waits[STORM_WAIT_CAUSES], wait_us[STORM_WAIT_CAUSES], wait_longest_us;
     uint64_t flushes, flush_last_ms, flush_last_us, table_bytes;
     uint64_t compactions;
     struct sdb_tally tallies[SDB_TALLIES];
@@ -197,6 +217,15 @@ static inline void sdb_mem_fini(struct sdb_mem *mem)
 static inline bool sdb_mem_is_empty(const struct sdb_mem *mem)
 {
     return sdb_memtable_entries(mem->table) == 0 && mem->ranges == NULL;
+}
+
+/* The size of a log segment: as large as all memtables together, since that is what it protects, but
+ * not above 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost little
+ * disk. */
+static inline uint64_t sdb_segment_bytes(const struct sdb_lsm *db)
+{
+    uint64_t most = UINT64_C(64) << 20;
+    return db->options.write_buffer_bytes < most ? db->options.write_buffer_bytes : most;
 }
 
 /* Memory of the sealed memtables. mu is held. */
@@ -279,6 +308,42 @@ bool sdb_commit_seal_if_free(struct sdb_lsm *db);
 void *sdb_commit_thread(void *db);
 /* No more commits: the reason is recorded already. mu is held. */
 void sdb_lsm_break(struct sdb_lsm *db);
+
+/* With room for nothing and nothing to flush: seal the active memtable, if nobody leads who will. */
+storm_status sdb_commit_make_room(struct sdb_lsm *db);
+
+/* ---- admit.c: letting writes in, by pressure (pressure.h). mu is held for all but the last two. */
+
+/* Before anything else; mu need not be held yet. */
+void sdb_admission_init(struct sdb_lsm *db);
+/* Work out the pressure anew, after a group; after a change of the version or of level0_stuck. */
+void sdb_admission_update(struct sdb_lsm *db);
+void sdb_admission_tree_changed(struct sdb_lsm *db);
+/* Let a writer in that may be held back: sleeps, without mu, for as long as the pressure asks for. */
+storm_status sdb_admit(struct sdb_lsm *db, struct sdb_commit *commit);
+/*
+ * The same for one that may not. STORM_OK: queue it now. STORM_PENDING: it is held and belongs to
+ * the commit thread, which takes it back by sdb_admission_next() when it is due.
+ */
+storm_status sdb_admit_async(struct sdb_lsm *db, struct sdb_commit *commit);
+/* The next held write that is due, at once when the store closes or is broken; NULL: none. */
+struct sdb_commit *sdb_admission_next(struct sdb_lsm *db);
+/* How long until then; UINT64_MAX: none is held. */
+uint64_t sdb_admission_next_ns(const struct sdb_lsm *db);
+/* A flush ended well; `user_end` is its newest memtable's. */
+void sdb_admission_flushed(struct sdb_lsm *db, uint64_t user_end, uint64_t table_bytes,
+                           uint64_t took_ns);
+/* A compaction ended well that took so many bytes out of level 0. */
+void sdb_admission_compacted(struct sdb_lsm *db, uint64_t level0_bytes, uint64_t took_ns);
+/* Whether the disk is so full that pressure depends on it: then somebody has to look again. */
+bool sdb_admission_watches_disk(const struct sdb_lsm *db);
+/* Bytes on the disk that compaction may use: free, and not kept so that what has been acknowledged can
+ * always be flushed. */
+uint64_t sdb_admission_room(const struct sdb_lsm *db);
+void sdb_admission_stats(const struct sdb_lsm *db, struct storm_stats *stats);
+/* Look at how much is free on the disk. mu is not held. */
+void sdb_admission_look_at_disk(struct sdb_lsm *db);
+unsigned sdb_lsm_busy_ms(storm_db *db);
 
 /* ---- sync.c ---- */
 
@@ -390,8 +455,6 @@ void sdb_garbage_collect(struct sdb_lsm *db);
 void *sdb_compact_thread(void *db);
 /* Something has changed that may be worth a compaction. mu is held. */
 void sdb_compact_wake(struct sdb_lsm *db);
-/* Whether writes must wait until compaction has caught up in level 0. mu is held. */
-bool sdb_compact_is_behind(const struct sdb_lsm *db);
 storm_status sdb_lsm_compact(storm_db *db, struct storm_slice start, struct storm_slice end,
                              storm_progress_fn progress, void *ctx);
 

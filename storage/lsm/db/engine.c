@@ -19,6 +19,7 @@ const struct sdb_engine sdb_lsm_engine = {
     .last_error = lsm_last_error,
     .write = sdb_lsm_write,
     .write_async = sdb_lsm_write_async,
+    .busy_ms = sdb_lsm_busy_ms,
     .get = sdb_lsm_get,
     .get_many = sdb_lsm_get_many,
     .snapshot_create = sdb_lsm_snapshot_create,

@@ -36,6 +36,7 @@ struct flush_job {
     size_t count; /* of the oldest sealed memtables */
     struct sdb_memtable *memtables[SDB_SEALED_MAX];
     uint64_t max_revision;
+    uint64_t user_end;
     uint64_t *snapshots; /* and what is visible behind them */
     size_t snapshot_count;
     struct sdb_version *version;                /* whose tables may hold what deletes hide */
@@ -57,6 +58,7 @@ static storm_status plan_job(struct sdb_lsm *db, struct flush_job *job)
         job->written[i] = sdb_ranges_ref(db->sealed[i].ranges);
     }
     job->max_revision = db->sealed[job->count - 1].max_revision;
+    job->user_end = db->sealed[job->count - 1].user_end;
     job->version = sdb_version_ref(db->version);
     return STORM_OK;
 }
@@ -170,41 +172,57 @@ static storm_status flush_once(struct sdb_lsm *db)
         db->flush_last_ms = sdb_now_ms(db->os);
         db->flush_last_us = took_us;
         db->table_bytes += job.output.bytes;
+        sdb_admission_flushed(db, job.user_end, job.output.bytes, took_us * 1000);
         sdb_compact_wake(db);
     }
     pthread_mutex_unlock(&db->mu);
     sdb_output_end(&job.output, is_written);
     end_job(&job);
     sdb_garbage_collect(db);
+    sdb_admission_look_at_disk(db);
     pthread_mutex_lock(&db->mu);
     return status;
 }
 
 /*
- * While compaction is behind, fewer and larger tables help it more than early ones: memtables may
- * gather, in half the write buffer and half the places for them. Nobody who waits is made to wait longer.
- * mu is held.
+ * While compaction has work in level 0, fewer and larger tables help it, and whoever reads, more than
+ * early ones: the more tables there are, the more memtables gather first, up to three quarters of
+ * their places and a quarter of the write buffer. Nobody who waits is made to wait longer. mu is held.
  */
 static bool is_better_later(const struct sdb_lsm *db)
 {
-    if (db->version->levels[0].count < db->tuning.level0_stall / 2 || db->level0_stuck ||
-        db->seals_flushed < db->flush_goal || db->sealed_count >= SDB_SEALED_MAX / 2)
+    size_t tables = db->version->levels[0].count;
+    size_t many = db->tuning.level0_stall / 2;
+    if (tables < db->tuning.level0_files || db->level0_stuck || db->seals_flushed < db->flush_goal)
         return false;
-    return sdb_sealed_bytes(db) < db->options.write_buffer_bytes / 2;
+    size_t most = SDB_SEALED_MAX * 3 / 4;
+    size_t wanted = tables < many ? most * tables / many : most;
+    return db->sealed_count < wanted && sdb_sealed_bytes(db) < db->options.write_buffer_bytes / 4;
 }
 
-/* Wait for a memtable to flush, or until a segment of log is kept no longer. mu is held. */
+/*
+ * Wait for a memtable to flush, or until a segment of log is kept no longer. While the disk is nearly
+ * full, look at it every second. mu is held.
+ */
 static void wait_for_work(struct sdb_lsm *db, bool is_broken)
 {
     uint64_t due_ms = is_broken ? UINT64_MAX : sdb_wal_keep_ms(db->wal);
-    if (due_ms == UINT64_MAX) {
-        pthread_cond_wait(&db->flush_cond, &db->mu);
-    } else if (due_ms != 0) {
-        uint64_t wait_ms = due_ms < KEEP_WAIT_MAX_MS ? due_ms : KEEP_WAIT_MAX_MS;
-        (void)sdb_cond_wait_ns(&db->flush_cond, &db->mu, wait_ms * 1000000);
-    } else {
+    if (due_ms == 0) {
         pthread_mutex_unlock(&db->mu);
         sdb_wal_release(db->wal, 0); /* nothing new, only what is too old */
+        pthread_mutex_lock(&db->mu);
+        return;
+    }
+    bool is_watching = !is_broken && sdb_admission_watches_disk(db);
+    uint64_t wait_ms = due_ms < KEEP_WAIT_MAX_MS ? due_ms : KEEP_WAIT_MAX_MS;
+    uint64_t wait_ns = wait_ms * 1000000;
+    if (is_watching && wait_ns > RETRY_NS)
+        wait_ns = RETRY_NS;
+    if (due_ms == UINT64_MAX && !is_watching) {
+        pthread_cond_wait(&db->flush_cond, &db->mu);
+    } else if (!sdb_cond_wait_ns(&db->flush_cond, &db->mu, wait_ns) && is_watching) {
+        pthread_mutex_unlock(&db->mu);
+        sdb_admission_look_at_disk(db);
         pthread_mutex_lock(&db->mu);
     }
 }

@@ -78,6 +78,7 @@ static struct sdb_version *replace(struct sdb_lsm *db, const struct sdb_edit *ed
     for (size_t i = 0; flushed != 0 && i < edit->added_count; i++)
         db->flush_entries += edit->added[i]->entries;
     sdb_view_install(db, view);
+    sdb_admission_tree_changed(db);
     return before;
 }
 

@@ -27,10 +27,6 @@
 #include "os/thread.h"
 #include "util/hash.h"
 
-/* A log segment is as large as all memtables together, since that is what it protects, but not above
- * 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost little disk. */
-#define SEGMENT_BYTES_MAX (UINT64_C(64) << 20)
-
 /* What the directory holds besides what the manifest says. */
 struct inventory {
     uint64_t largest_number;
@@ -233,9 +229,7 @@ static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
         .store_id = state->store_id,
         .epoch = state->epoch,
         .newest_segment = state->newest_log,
-        .segment_bytes = db->options.write_buffer_bytes < SEGMENT_BYTES_MAX
-                             ? db->options.write_buffer_bytes
-                             : SEGMENT_BYTES_MAX,
+        .segment_bytes = sdb_segment_bytes(db),
         .retention_bytes = db->options.log_retention_bytes,
         .retention_ms = db->options.log_retention_ms,
         .flushed_revision = state->flushed_revision,
@@ -358,6 +352,7 @@ struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
     sdb_cond_init(&db->flushed_cond);
     sdb_cond_init(&db->compact_cond);
     db->dir = strdup(dir);
+    sdb_admission_init(db);
     return db;
 }
 
@@ -480,6 +475,8 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
     if (status == STORM_OK) {
         sdb_view_install(db, view);
         view = NULL;
+        sdb_admission_tree_changed(db);
+        sdb_admission_look_at_disk(db);
         if (!options->read_only)
             status = start_threads(db);
     }

@@ -29,13 +29,7 @@ static void read_queue(struct sdb_lsm *db, struct storm_stats *stats)
     stats->bytes_written_tables = db->table_bytes;
     stats->compactions = db->compactions;
     stats->compaction_running = db->is_compacting;
-    for (size_t i = 0; i < STORM_WAIT_CAUSES; i++) {
-        stats->write_waits_by[i] = db->waits[i];
-        stats->write_wait_us_by[i] = db->wait_us[i];
-        stats->write_waits += db->waits[i];
-        stats->write_wait_us += db->wait_us[i];
-    }
-    stats->write_wait_longest_us = db->wait_longest_us;
+    sdb_admission_stats(db, stats);
     stats->range_deletes = count_ranges(db);
     stats->snapshots = db->snapshot_count;
     if (db->snapshot_count != 0) {
