@@ -610,6 +610,60 @@ static void every_pick_keeps_order_and_all_of_them_end(void **state)
     }
 }
 
+static void level_0_goes_first_once_writes_are_slowed_down_for_it(void **state)
+{
+    struct tree tree;
+    (void)state;
+    tree_init(&tree);
+    add_settled(&tree, 40 * MIB);
+    for (unsigned i = 0; i < 20; i++) { /* far over its target, by a score of some 20 */
+        char smallest[8], largest[8];
+        snprintf(smallest, sizeof smallest, "a%02u", i);
+        snprintf(largest, sizeof largest, "a%02ux", i);
+        add(&tree, 5, smallest, largest, 40 * MIB);
+    }
+    while (tree.version->levels[0].count < 15)
+        add(&tree, 0, "a", "z", MIB);
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.level, 5);
+    assert_false(sdb_is_level0_urgent(tree.version, &tree.tuning));
+    add(&tree, 0, "a", "z", MIB); /* 16 of 20 */
+    assert_true(sdb_is_level0_urgent(tree.version, &tree.tuning));
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.level, 0);
+    tree_fini(&tree);
+}
+
+static void a_job_without_room_is_passed_over_for_one_that_has_it(void **state)
+{
+    struct tree tree;
+    (void)state;
+    tree_init(&tree);
+    add_settled(&tree, 40 * MIB);
+    add(&tree, 5, "a00", "a01", 60 * MIB);
+    for (unsigned i = 0; i < 16; i++)
+        add(&tree, 0, "a", "z", MIB);
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.level, 0);
+    uint64_t inputs = tree.pick.from.bytes + tree.pick.into.bytes;
+    tree.input.room_bytes = inputs;
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.level, 0);
+    for (unsigned i = 0; i < 16; i++) /* more than the job of level 5 */
+        add(&tree, 0, "b", "z", 8 * MIB);
+    tree.input.room_bytes = 110 * MIB;
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.level, 5);
+    assert_true(tree.pick.from.bytes + tree.pick.into.bytes <= 110 * MIB);
+    tree.input.room_bytes = 1;
+    assert_false(pick(&tree));
+    /* What meets nothing and needs no rewriting is moved all the same. */
+    add(&tree, 5, "x0", "x9", 30 * MIB);
+    assert_true(pick(&tree));
+    assert_true(tree.pick.is_move);
+    tree_fini(&tree);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -628,6 +682,8 @@ int main(void)
         cmocka_unit_test(old_versions_go_once_their_snapshots_have_gone),
         cmocka_unit_test(an_expired_table_is_rewritten),
         cmocka_unit_test(a_quarantined_table_is_left_alone_and_never_overtaken),
+        cmocka_unit_test(level_0_goes_first_once_writes_are_slowed_down_for_it),
+        cmocka_unit_test(a_job_without_room_is_passed_over_for_one_that_has_it),
         cmocka_unit_test(by_hand_everything_in_the_range_is_rewritten_once),
         cmocka_unit_test(dead_tables_go_first_and_unread_in_any_level),
         cmocka_unit_test(

@@ -26,10 +26,11 @@
 
 /* What a switch of the manifest, the table's own overhead and the file system may need at once. */
 #define DISK_SLACK (UINT64_C(1) << 20)
-/* Debts of compaction up to so many bases are normal in a small store; beyond, twice the store. */
-enum { PENDING_BASES = 32, PENDING_STORES = 2 };
-/* The longest slowdown before any flush was measured. */
-#define FLUSH_GUESS_NS UINT64_C(20000000)
+/* The limit of compaction's debt: once the whole store must be rewritten, and in a small one, which is
+ * all debt while it grows, so many base levels more. */
+enum { PENDING_BASES = 8 };
+/* No write is slowed down for longer than a flush lately took; or than this, where flushes are quick. */
+#define LONGEST_LEAST_NS UINT64_C(5000000)
 /* A hint never asks for less than a write's own way, nor for longer than an operator would believe. */
 enum { BUSY_LEAST_MS = 1, BUSY_MOST_MS = 60000, DISK_LOOK_MS = 1000 };
 
@@ -69,8 +70,7 @@ void sdb_admission_tree_changed(struct sdb_lsm *db)
     sensors->level0_files = db->version->levels[0].count;
     sensors->level0_limit = is_waited_for ? db->tuning.level0_stall : 0;
     sensors->pending_bytes = sdb_pending_bytes(db->version, &db->tuning);
-    sensors->pending_limit =
-        is_waited_for ? PENDING_BASES * db->tuning.base_bytes + PENDING_STORES * store : 0;
+    sensors->pending_limit = is_waited_for ? PENDING_BASES * db->tuning.base_bytes + store : 0;
     sdb_admission_update(db);
 }
 
@@ -86,8 +86,14 @@ void sdb_admission_update(struct sdb_lsm *db)
     admission->sensors.memory_bytes = sdb_memtable_bytes(db->active.table) + sdb_sealed_bytes(db);
     sdb_pressure_compute(&admission->sensors, &admission->pressure);
     admission->ns_per_byte = 0;
-    if (admission->pressure.most <= SDB_PRESSURE_FREE)
+    /* A flush that was put off for the sake of level 0 is not any more. */
+    if (admission->pressure.by[STORM_WAIT_MEMORY] >= SDB_PRESSURE_EVEN)
+        pthread_cond_signal(&db->flush_cond);
+    if (admission->pressure.most <= SDB_PRESSURE_FREE) {
+        if (admission->held != NULL)
+            pthread_cond_signal(&db->commit_cond);
         return;
+    }
     for (int i = 0; i < STORM_WAIT_CAUSES; i++) {
         double cost = sdb_pressure_slowdown(admission->pressure.by[i]) *
                       sdb_drain_ns_per_byte(drain_of(admission, (enum storm_wait_cause)i));
@@ -199,7 +205,8 @@ static void count_wait(struct sdb_admission *admission, enum storm_wait_cause ca
 static uint64_t pace(struct sdb_admission *admission, const struct sdb_commit *commit, uint64_t now)
 {
     double cost_ns = (double)commit->batch->ops.size * admission->ns_per_byte;
-    uint64_t longest_ns = admission->flush_ns == 0 ? FLUSH_GUESS_NS : admission->flush_ns;
+    uint64_t longest_ns =
+        admission->flush_ns < LONGEST_LEAST_NS ? LONGEST_LEAST_NS : admission->flush_ns;
     return sdb_pacer_take(&admission->pacer, now, cost_ns, longest_ns);
 }
 
@@ -314,8 +321,7 @@ struct sdb_commit *sdb_admission_next(struct sdb_lsm *db)
 static double excess_bytes(const struct sdb_lsm *db, enum storm_wait_cause cause)
 {
     const struct sdb_admission *admission = &db->admission;
-    double even = (1 + SDB_PRESSURE_FREE) / 2;
-    double part = 1 - even / admission->pressure.by[cause];
+    double part = 1 - SDB_PRESSURE_EVEN / admission->pressure.by[cause];
     double ratio = admission->user_per_table == 0 ? 1 : admission->user_per_table;
     if (cause == STORM_WAIT_MEMORY)
         return part * (double)db->options.write_buffer_bytes;

@@ -362,6 +362,7 @@ static void lead_seal(struct sdb_lsm *db, struct sdb_commit *request)
         }
         /* The flush thread makes room, or says why it cannot; it may be pausing after a failure. */
         uint64_t failures = db->flush_failures;
+        db->flush_goal = db->seals;
         pthread_cond_signal(&db->flush_cond);
         pthread_cond_wait(&db->flushed_cond, &db->mu);
         if (db->flush_failures != failures)

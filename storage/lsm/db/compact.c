@@ -10,6 +10,9 @@
  *                                 are still in memory are flushed then); until a table becomes
  *                                 stale by expiry
  *
+ * A job for whose outputs the disk has no room is not begun: writing half of it would take what flushes need.
+ * Smaller ones are, if there are any; without one this is said once and looked at again every second.
+ *
  * A job that failed is tried again after a pause that doubles from a second to a minute, unless it
  * was a damaged input's fault, which is not picked again. Flushes have a thread of their own and
  * never wait for this one. Closing ends a job at its next batch of entries; its outputs are removed.
@@ -49,6 +52,7 @@ struct compactor {
     struct sdb_buffer cursors[STORM_MAX_LEVELS];
     uint64_t retry_ns; /* pause before the next attempt; 0 = the last job did not fail */
     bool is_idle;
+    bool lacks_room;           /* said already */
     struct sdb_manual *manual; /* whose job runs */
     uint64_t reported;
 };
@@ -150,7 +154,7 @@ storm_status sdb_lsm_compact(storm_db *base, struct storm_slice start, struct st
 
 /* ---- Choosing ---- */
 
-static bool choose(struct compactor *compactor, struct sdb_compaction *job)
+static bool choose(struct compactor *compactor, struct sdb_compaction *job, uint64_t room_bytes)
 {
     struct sdb_lsm *db = compactor->db;
     struct sdb_manual *manual = compactor->manual;
@@ -162,6 +166,7 @@ static bool choose(struct compactor *compactor, struct sdb_compaction *job)
         .cursors = compactor->cursors,
         .now_ms = sdb_now_ms(db->os),
         .is_idle = compactor->is_idle,
+        .room_bytes = room_bytes,
     };
     for (unsigned l = 0; l < STORM_MAX_LEVELS; l++)
         input.codecs[l] = sdb_level_codec(db, l);
@@ -169,6 +174,26 @@ static bool choose(struct compactor *compactor, struct sdb_compaction *job)
         return sdb_pick(&input, &job->pick);
     return sdb_pick_dead(&input, &job->pick) ||
            sdb_pick_manual(&input, manual->start, manual->end, manual->before, &job->pick);
+}
+
+/* A job for which there is room. *lacks_room: none was found, but one that is too large. */
+static bool choose_with_room(struct compactor *compactor, struct sdb_compaction *job,
+                             bool *lacks_room)
+{
+    struct sdb_lsm *db = compactor->db;
+    sdb_admission_look_at_disk(db);
+    pthread_mutex_lock(&db->mu);
+    uint64_t room = sdb_admission_room(db);
+    pthread_mutex_unlock(&db->mu);
+    bool is_found = choose(compactor, job, room == 0 ? 1 : room);
+    *lacks_room = !is_found && choose(compactor, job, 0);
+    if (*lacks_room && !compactor->lacks_room)
+        sdb_log(db->os->errors, STORM_LOG_WARN,
+                "event=compaction_waits reason=\"no room on the disk for its outputs\" level=%u "
+                "bytes_in=%" PRIu64 " room_bytes=%" PRIu64,
+                job->pick.level, job->pick.from.bytes + job->pick.into.bytes, room);
+    compactor->lacks_room = *lacks_room;
+    return is_found;
 }
 
 /* The request whose turn it is; NULL while the writers need level 0 more. mu is held. */
@@ -274,6 +299,19 @@ static void rest(struct compactor *compactor, const struct sdb_version *version)
     pthread_cond_signal(&db->flush_cond);
 }
 
+/* What there is to do does not fit the disk: look again in a while. mu is held. */
+static void wait_for_room(struct compactor *compactor)
+{
+    struct sdb_lsm *db = compactor->db;
+    if (compactor->manual != NULL)
+        end_manual(db, compactor->manual, STORM_NO_SPACE);
+    compactor->retry_ns = db->tuning.retry_ns;
+    db->level0_stuck = true;
+    sdb_admission_tree_changed(db);
+    pthread_cond_broadcast(&db->room_cond);
+    pthread_cond_signal(&db->flush_cond);
+}
+
 /* Choose a job and run it. False: there was none. mu is held on entry and return. */
 static bool run_next(struct compactor *compactor)
 {
@@ -294,7 +332,8 @@ static bool run_next(struct compactor *compactor)
     }
     pthread_mutex_unlock(&db->mu);
 
-    bool is_found = has_list && choose(compactor, &job);
+    bool lacks_room = false;
+    bool is_found = has_list && choose_with_room(compactor, &job, &lacks_room);
     if (is_found) {
         pthread_mutex_lock(&db->mu);
         db->is_compacting = true;
@@ -303,7 +342,9 @@ static bool run_next(struct compactor *compactor)
     }
     pthread_mutex_lock(&db->mu);
     db->is_compacting = false;
-    if (!is_found && has_list)
+    if (lacks_room)
+        wait_for_room(compactor);
+    else if (!is_found && has_list)
         rest(compactor, job.version);
     bool was_manual = compactor->manual != NULL;
     compactor->manual = NULL;
@@ -316,7 +357,7 @@ static bool run_next(struct compactor *compactor)
         while (db->manuals != NULL)
             end_manual(db, db->manuals, STORM_NO_MEMORY);
     }
-    return is_found || was_manual || !has_list;
+    return is_found || was_manual || lacks_room || !has_list;
 }
 
 /* ---- Waiting ---- */

@@ -187,16 +187,19 @@ static storm_status flush_once(struct sdb_lsm *db)
 /*
  * While compaction has work in level 0, fewer and larger tables help it, and whoever reads, more than
  * early ones: the more tables there are, the more memtables gather first, up to three quarters of
- * their places and a quarter of the write buffer. Nobody who waits is made to wait longer. mu is held.
+ * their places and a quarter of the write buffer. The last table before writes stop is not written
+ * while memory can take its place. Nobody who waits for a flush is made to wait longer. mu is held.
  */
 static bool is_better_later(const struct sdb_lsm *db)
 {
     size_t tables = db->version->levels[0].count;
-    size_t many = db->tuning.level0_stall / 2;
+    size_t stall = db->tuning.level0_stall;
     if (tables < db->tuning.level0_files || db->level0_stuck || db->seals_flushed < db->flush_goal)
         return false;
+    if (tables + 1 == stall)
+        return db->admission.pressure.by[STORM_WAIT_MEMORY] < SDB_PRESSURE_EVEN;
     size_t most = SDB_SEALED_MAX * 3 / 4;
-    size_t wanted = tables < many ? most * tables / many : most;
+    size_t wanted = tables < stall / 2 ? most * tables / (stall / 2) : most;
     return db->sealed_count < wanted && sdb_sealed_bytes(db) < db->options.write_buffer_bytes / 4;
 }
 

@@ -2,15 +2,18 @@
  * Choosing jobs; picker.h has the shape of the tree and the order of urgency.
  *
  * Every rule ends in build(): given tables of a level it finds the output level and the inputs there, or refuses
- * because a quarantined table is in the way; then the rule goes on to its next candidate. No rule
- * can run for ever: each job moves data down, or removes tables, or rewrites a table of the last level
- * so that what made it a candidate is gone.
+ * because a quarantined table is in the way or the disk has no room; then the rule goes on to its next
+ * candidate. No rule can run for ever: each job moves data down, or removes tables, or rewrites a table
+ * of the last level so that what made it a candidate is gone.
  */
 #include "lsm/db/picker.h"
 
 #include "lsm/db/sweep.h"
 
 #define MIB (UINT64_C(1) << 20)
+
+/* A score above any other. */
+#define URGENT 1e9
 
 /* A level is cut into about so many tables while their size is within its bounds. */
 enum { TABLES_OF_LEVEL = 64 };
@@ -163,7 +166,15 @@ static bool may_move(const struct sdb_pick_input *input, const struct sdb_pick *
     return run_of(next, first, count).bytes <= input->tuning->multiplier * 2 * table_bytes;
 }
 
-/* Make a job of `count` tables of `level`. False when a quarantined table stands in the way. */
+/* Whether the outputs fit the disk. They are hardly ever larger than the inputs. */
+static bool has_room(const struct sdb_pick_input *input, const struct sdb_pick *pick)
+{
+    return pick->is_move || input->room_bytes == 0 ||
+           pick->from.bytes + pick->into.bytes <= input->room_bytes;
+}
+
+/* Make a job of `count` tables of `level`. False when a quarantined table stands in the way, or when
+ * there is no room for it. */
 static bool build(const struct sdb_pick_input *input, enum sdb_reason reason, unsigned level,
                   size_t from, size_t from_count, struct sdb_pick *pick)
 {
@@ -176,7 +187,7 @@ static bool build(const struct sdb_pick_input *input, enum sdb_reason reason, un
     if (has_quarantined(&pick->from))
         return false;
     if (level == SDB_LAST_LEVEL)
-        return true;
+        return has_room(input, pick);
 
     struct range range = range_of(&pick->from);
     sdb_shape_compute(input->version, input->tuning, &shape);
@@ -198,7 +209,7 @@ static bool build(const struct sdb_pick_input *input, enum sdb_reason reason, un
         take_small_neighbours(&levels[pick->output], table_bytes / 4, &first, &count);
         pick->into = run_of(&levels[pick->output], first, count);
     }
-    return true;
+    return has_room(input, pick);
 }
 
 /*
@@ -251,6 +262,11 @@ static bool build_in_turn(const struct sdb_pick_input *input, enum sdb_reason re
 
 /* ---- The rules ---- */
 
+bool sdb_is_level0_urgent(const struct sdb_version *version, const struct sdb_tuning *tuning)
+{
+    return version->levels[0].count * 5 >= tuning->level0_stall * 4;
+}
+
 static double score_of(const struct sdb_version *version, const struct sdb_tuning *tuning,
                        const struct sdb_shape *shape, unsigned l)
 {
@@ -258,6 +274,8 @@ static double score_of(const struct sdb_version *version, const struct sdb_tunin
     if (level->count == 0)
         return 0;
     if (l == 0) {
+        if (sdb_is_level0_urgent(version, tuning))
+            return URGENT;
         double files = (double)level->count / (double)tuning->level0_files;
         double bytes = (double)level->bytes / (double)tuning->base_bytes;
         return files > bytes ? files : bytes;

@@ -17,8 +17,10 @@
  * What is picked, most urgent first:
  *   0 range deletes: tables in which they leave nothing to be seen go at once, without being read,
  *     damaged ones too;
- *   1 the level whose score is highest, if that is 1 or more: level 0 by tables (or bytes), others
- *     by bytes over target, a level above the base at once;
+ *   1 level 0, once it holds four fifths of the tables at which writes stop: they are being slowed
+ *     down for it, and behind a long debt of deeper levels it would wait for many jobs;
+ *     then the level whose score is highest, if that is 1 or more: level 0 by tables (or bytes),
+ *     others by bytes over target, a level above the base at once;
  *   2 garbage: what the upper levels hide (their bytes, and for each delete one average entry) may be
  *     more than half of the store, or an eighth when it is idle;
  *   3 deletes: a table with more than a quarter deletes goes down; one in the last level whose
@@ -36,6 +38,9 @@
  * level that overlaps their range. When the levels below have nothing in that range the output goes
  * straight to the deepest such level. Small neighbours in the output level are taken in,
  * so that a trickle of writes cannot leave a litter of small tables.
+ *
+ * A compaction must not be what fills the disk: a job whose inputs are larger than the room there is
+ * passed over, so that smaller ones, and moves, which need none, still go.
  *
  * A quarantined table is never an input, nor is what would have to pass it on the way down:
  * newer data must not end up below older data.
@@ -108,6 +113,8 @@ struct sdb_pick_input {
     enum storm_codec codecs[STORM_MAX_LEVELS]; /* what tables of each level are written with */
     uint64_t now_ms;
     bool is_idle;
+    uint64_t
+        room_bytes; /* on the disk: a job that may write more is passed over; 0 = as many as any */
 };
 
 /* False: nothing to do. */
@@ -137,6 +144,9 @@ bool sdb_holds_old_versions(const struct sdb_version *version);
 
 /* When the first table will have become stale by expiry, Unix ms; 0 = none will. */
 uint64_t sdb_next_stale_ms(const struct sdb_version *version);
+
+/* Whether level 0 goes before all else. */
+bool sdb_is_level0_urgent(const struct sdb_version *version, const struct sdb_tuning *tuning);
 
 /* An estimate of the bytes that must be rewritten until no level is over its target. */
 uint64_t sdb_pending_bytes(const struct sdb_version *version, const struct sdb_tuning *tuning);

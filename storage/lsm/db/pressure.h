@@ -28,6 +28,8 @@
 
 /* Below it writes are free. */
 #define SDB_PRESSURE_FREE 0.6
+/* There they come as fast as they drain. */
+#define SDB_PRESSURE_EVEN 0.8
 
 /* What pressure depends on. A limit of 0: that cause does not count. */
 struct sdb_sensors {
