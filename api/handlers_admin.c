@@ -124,6 +124,27 @@ static void add_memory(struct api_text *text, const struct storm_stats *stats)
     api_text_adds(text, "}");
 }
 
+/* Writes that were slowed down or had to wait, and why. */
+static void add_stalls(struct api_text *text, const struct storm_stats *stats)
+{
+    static const char *const names[STORM_WAIT_CAUSES] = {
+        [STORM_WAIT_MEMORY] = "memory",
+        [STORM_WAIT_LEVEL0] = "level0",
+        [STORM_WAIT_COMPACTION] = "compaction",
+        [STORM_WAIT_DISK] = "disk",
+    };
+    api_text_addf(text, ",\"stalls\":{\"count\":%llu", (unsigned long long)stats->write_waits);
+    api_text_addf(text, ",\"waited_ms\":%.3f,\"longest_ms\":%.3f",
+                  (double)stats->write_wait_us / 1000, (double)stats->write_wait_longest_us / 1000);
+    add_count(text, "refused", stats->writes_refused);
+    api_text_addf(text, ",\"pressure\":%.3f,\"causes\":", stats->write_pressure);
+    for (int i = 0; i < STORM_WAIT_CAUSES; i++)
+        api_text_addf(text, "%s\"%s\":{\"count\":%llu,\"waited_ms\":%.3f}", i == 0 ? "{" : ",",
+                      names[i], (unsigned long long)stats->write_waits_by[i],
+                      (double)stats->write_wait_us_by[i] / 1000);
+    api_text_adds(text, "}}");
+}
+
 static void add_writes(struct api_text *text, const struct storm_stats *stats)
 {
     api_text_addf(text, ",\"wal\":{\"bytes\":%llu", (unsigned long long)stats->log_bytes);
@@ -140,11 +161,10 @@ static void add_writes(struct api_text *text, const struct storm_stats *stats)
     api_text_addf(text, ",\"write_amplification\":%.2f},\"flush\":{\"completed\":%llu",
                   write_amplification(stats), (unsigned long long)stats->flushes);
     api_text_add_time(text, "last_at", stats->flush_last_ms);
-    api_text_addf(text, ",\"last_duration_ms\":%.3f},\"stalls\":{\"count\":%llu",
-                  (double)stats->flush_last_duration_us / 1000,
-                  (unsigned long long)stats->write_waits);
-    api_text_addf(text, ",\"waited_ms\":%.3f},\"snapshots\":{\"open\":%llu",
-                  (double)stats->write_wait_us / 1000, (unsigned long long)stats->snapshots);
+    api_text_addf(text, ",\"last_duration_ms\":%.3f}",
+                  (double)stats->flush_last_duration_us / 1000);
+    add_stalls(text, stats);
+    api_text_addf(text, ",\"snapshots\":{\"open\":%llu", (unsigned long long)stats->snapshots);
     add_count(text, "oldest_ms", stats->snapshot_oldest_ms);
     api_text_addf(text, "},\"changes\":{\"oldest_revision\":%llu",
                   (unsigned long long)stats->feed_oldest_revision);

@@ -70,9 +70,10 @@ struct api_request {
     struct api_server *server;
     struct MHD_Connection *connection;
     enum api_stage stage;
-    bool must_close;     /* Connection: close, and do not wait for the body */
-    bool is_target_lost; /* no memory for it */
-    bool is_counted;     /* in metrics.in_flight */
+    unsigned retry_after_s; /* of a 503; 0 = the usual second */
+    bool must_close;        /* Connection: close, and do not wait for the body */
+    bool is_target_lost;    /* no memory for it */
+    bool is_counted;        /* in metrics.in_flight */
     uint64_t started_ns;
     unsigned status; /* of the answer; 0 = none yet */
 

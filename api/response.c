@@ -114,8 +114,12 @@ static void add_common(struct api_request *request, struct api_answer *answer)
         api_answer_header(answer, "X-Content-Type-Options", "nosniff");
         api_answer_header(answer, "Content-Security-Policy", "sandbox; default-src 'none'");
     }
-    if (answer->status == MHD_HTTP_SERVICE_UNAVAILABLE)
-        api_answer_header(answer, "Retry-After", "1");
+    if (answer->status == MHD_HTTP_SERVICE_UNAVAILABLE) {
+        char seconds[16];
+        snprintf(seconds, sizeof seconds, "%u",
+                 request->retry_after_s == 0 ? 1 : request->retry_after_s);
+        api_answer_header(answer, "Retry-After", seconds);
+    }
     if (request->must_close || is_draining(request))
         api_answer_header(answer, "Connection", "close");
 }
@@ -221,6 +225,8 @@ enum MHD_Result api_fail_store(struct api_request *request, storm_status status)
                         code == API_ERROR_internal;
     if (db != NULL && has_sentence)
         storm_last_error(db, last, sizeof last);
+    if (status == STORM_BUSY && db != NULL)
+        request->retry_after_s = (storm_busy_ms(db) + 999) / 1000;
     if (last[0] != '\0')
         return api_fail_code(request, code, "%s", last);
     return api_fail_code(request, code, "The store says: %s.", storm_status_text(status));
