@@ -155,21 +155,34 @@ static void report_disk(const struct sdb_lsm *db, uint64_t free_bytes, bool is_f
                 reserve);
 }
 
-void sdb_admission_look_at_disk(struct sdb_lsm *db)
+/* Look once; whether history of the log should make room. */
+static bool look_once(struct sdb_lsm *db)
 {
     struct sdb_admission *admission = &db->admission;
     uint64_t free_bytes;
     bool is_known = sdb_free_bytes(db->os, db->dir, &free_bytes) == STORM_OK;
     pthread_mutex_lock(&db->mu);
-    bool was_full = admission->pressure.by[STORM_WAIT_DISK] >= 1;
     /* A failure is recorded; the last answer stands. */
     if (is_known)
         admission->sensors.disk_free = free_bytes;
     sdb_admission_update(db);
-    bool is_full = admission->pressure.by[STORM_WAIT_DISK] >= 1;
+    bool is_short = admission->pressure.by[STORM_WAIT_DISK] > SDB_PRESSURE_FREE;
     pthread_cond_broadcast(&db->room_cond);
     pthread_mutex_unlock(&db->mu);
-    if (is_full != was_full)
+    return is_known && is_short && db->wal != NULL;
+}
+
+void sdb_admission_look_at_disk(struct sdb_lsm *db)
+{
+    while (look_once(db) && sdb_wal_give_way(db->wal))
+        ;
+    pthread_mutex_lock(&db->mu);
+    bool is_full = db->admission.pressure.by[STORM_WAIT_DISK] >= 1;
+    bool is_news = is_full != db->admission.is_disk_full;
+    uint64_t free_bytes = db->admission.sensors.disk_free;
+    db->admission.is_disk_full = is_full;
+    pthread_mutex_unlock(&db->mu);
+    if (is_news)
         report_disk(db, free_bytes, is_full);
 }
 

@@ -181,12 +181,16 @@ static bool choose_with_room(struct compactor *compactor, struct sdb_compaction 
                              bool *lacks_room)
 {
     struct sdb_lsm *db = compactor->db;
-    sdb_admission_look_at_disk(db);
-    pthread_mutex_lock(&db->mu);
-    uint64_t room = sdb_admission_room(db);
-    pthread_mutex_unlock(&db->mu);
-    bool is_found = choose(compactor, job, room == 0 ? 1 : room);
-    *lacks_room = !is_found && choose(compactor, job, 0);
+    uint64_t room;
+    bool is_found;
+    do {
+        sdb_admission_look_at_disk(db);
+        pthread_mutex_lock(&db->mu);
+        room = sdb_admission_room(db);
+        pthread_mutex_unlock(&db->mu);
+        is_found = choose(compactor, job, room == 0 ? 1 : room);
+        *lacks_room = !is_found && choose(compactor, job, 0);
+    } while (*lacks_room && sdb_wal_give_way(db->wal)); /* history of the log goes first */
     if (*lacks_room && !compactor->lacks_room)
         sdb_log(db->os->errors, STORM_LOG_WARN,
                 "event=compaction_waits reason=\"no room on the disk for its outputs\" level=%u "

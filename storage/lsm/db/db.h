@@ -99,6 +99,7 @@ struct sdb_admission {
     uint64_t compact_ns;     /* that compaction has worked since level 0 was last merged down */
     uint64_t user_flushed;   /* of db->user_bytes */
     uint64_t flush_ns;       /* the longest flush lately: no write is slowed down for longer */
+    bool is_disk_full;       /* and this has been said */
     struct sdb_commit *held; /* asynchronous writes that are not due yet, in order */
     struct sdb_commit **held_end;
     uint64_t waits[STORM_WAIT_CAUSES], wait_us[STORM_WAIT_CAUSES], longest_us, refused;
@@ -225,6 +226,8 @@ static inline bool sdb_mem_is_empty(const struct sdb_mem *mem)
 static inline uint64_t sdb_segment_bytes(const struct sdb_lsm *db)
 {
     uint64_t most = UINT64_C(64) << 20;
+    if (db->tuning.segment_bytes != 0)
+        return db->tuning.segment_bytes;
     return db->options.write_buffer_bytes < most ? db->options.write_buffer_bytes : most;
 }
 
@@ -314,7 +317,7 @@ storm_status sdb_commit_make_room(struct sdb_lsm *db);
 
 /* ---- admit.c: letting writes in, by pressure (pressure.h). mu is held for all but the last two. */
 
-/* Before anything else; mu need not be held yet. */
+/* Once options and tuning are known; mu need not be held yet. */
 void sdb_admission_init(struct sdb_lsm *db);
 /* Work out the pressure anew, after a group; after a change of the version or of level0_stuck. */
 void sdb_admission_update(struct sdb_lsm *db);

@@ -234,8 +234,6 @@ static storm_status open_log(struct sdb_lsm *db, const struct sdb_state *state)
         .retention_ms = db->options.log_retention_ms,
         .flushed_revision = state->flushed_revision,
     };
-    if (db->tuning.segment_bytes != 0)
-        options.segment_bytes = db->tuning.segment_bytes;
     uint64_t start = sdb_now_ns(db->os);
     storm_status status;
     struct replay replay = {.db = db};
@@ -352,7 +350,6 @@ struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
     sdb_cond_init(&db->flushed_cond);
     sdb_cond_init(&db->compact_cond);
     db->dir = strdup(dir);
-    sdb_admission_init(db);
     return db;
 }
 
@@ -464,6 +461,7 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
     }
     if (tuning != NULL)
         db->tuning = *tuning;
+    sdb_admission_init(db);
     db->cache = sdb_cache_create(options->cache_bytes, &db->account);
     db->active.table = sdb_memtable_create(&db->account);
     db->overlay = sdb_overlay_create(&db->account);
