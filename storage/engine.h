@@ -27,6 +27,7 @@ struct sdb_engine {
     unsigned (*busy_ms)(storm_db *db);
     storm_status (*get)(storm_db *db, const storm_snapshot *snapshot, struct storm_slice key,
                         struct storm_value *value);
+    /* Values arrive empty; an empty key is the engine's to refuse, beside others that are read. */
     storm_status (*get_many)(storm_db *db, const storm_snapshot *snapshot,
                              struct storm_lookup *lookups, size_t count, uint64_t *revision);
 
