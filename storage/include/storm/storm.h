@@ -141,7 +141,7 @@ struct storm_options {
     enum storm_sync sync;      /* default STORM_SYNC_FULL */
     unsigned sync_interval_ms; /* for STORM_SYNC_INTERVAL: 1 to 60,000, default 100 */
     enum storm_codec codec;    /* of new tables, default STORM_CODEC_DEFLATE */
-    int codec_level;           /* 0 (default) = its own; deflate 1 to 9, LZ4 to 12, Zstandard to 19 */
+    int codec_level;        /* 0 (default) = its own; deflate 1 to 9, LZ4 to 12, Zstandard to 19 */
     size_t block_bytes;     /* uncompressed size of a table's block; 1 to 64 KiB, default 4 KiB */
     double bloom_bits;      /* filter bits per key; 0 = no filter, 4 to 32, default 10.5 (0.8 %) */
     size_t max_key_bytes;   /* 1 to 65,535, default 4,096 */
