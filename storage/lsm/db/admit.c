@@ -66,11 +66,11 @@ void sdb_admission_tree_changed(struct sdb_lsm *db)
     for (size_t l = 0; l < STORM_MAX_LEVELS; l++)
         store += db->version->levels[l].bytes;
     /* Nobody waits for a compaction that does not come. */
-    bool is_waited_for = !db->level0_stuck;
+    bool has_debt = !db->level0_stuck && !db->compact_rests;
     sensors->level0_files = db->version->levels[0].count;
-    sensors->level0_limit = is_waited_for ? db->tuning.level0_stall : 0;
+    sensors->level0_limit = db->level0_stuck ? 0 : db->tuning.level0_stall;
     sensors->pending_bytes = sdb_pending_bytes(db->version, &db->tuning);
-    sensors->pending_limit = is_waited_for ? PENDING_BASES * db->tuning.base_bytes + store : 0;
+    sensors->pending_limit = has_debt ? PENDING_BASES * db->tuning.base_bytes + store : 0;
     sdb_admission_update(db);
 }
 

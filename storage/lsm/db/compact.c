@@ -298,6 +298,7 @@ static void rest(struct compactor *compactor, const struct sdb_version *version)
     db->holds_old_versions = sdb_holds_old_versions(version) || version->ranges != NULL;
     /* Full, and yet nothing can be picked: something damaged is in the way. */
     db->level0_stuck = version->levels[0].count >= db->tuning.level0_files;
+    db->compact_rests = true;
     sdb_admission_tree_changed(db);
     pthread_cond_broadcast(&db->room_cond);
     pthread_cond_signal(&db->flush_cond);
@@ -341,6 +342,8 @@ static bool run_next(struct compactor *compactor)
     if (is_found) {
         pthread_mutex_lock(&db->mu);
         db->is_compacting = true;
+        db->compact_rests = false;
+        sdb_admission_tree_changed(db);
         pthread_mutex_unlock(&db->mu);
         run(compactor, &job);
     }
