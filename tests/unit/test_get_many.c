@@ -410,8 +410,6 @@ static void a_detached_value_outlives_the_store(void **state)
         assert_int_equal(storm_value_detach(&values[i]), STORM_OK);
         assert_ptr_equal(values[i].bytes.data, copy);
     }
-    struct sdb_view *view = sdb_lsm(store.db)->view;
-    struct sdb_memtable *active = sdb_memtable_ref(view->active);
     store_fini(&store);
     store = (struct store){0};
     for (size_t i = 0; i < 4; i++) {
@@ -424,7 +422,6 @@ static void a_detached_value_outlives_the_store(void **state)
         storm_value_release(&values[i]);
         storm_value_release(&values[i]);
     }
-    sdb_memtable_unref(active);
     store_init(&store, 2);
 }
 

@@ -51,7 +51,7 @@ struct sdb_mem {
     uint64_t max_revision;
     struct sdb_ranges *ranges; /* range deletes written with it; NULL = none */
     bool frees_tables;         /* once they are flushed, tables may go: flush soon */
-    uint64_t user_end; /* db->user_bytes when it was sealed */
+    uint64_t user_end;         /* db->user_bytes when it was sealed */
 };
 
 /* What a reader searches. Immutable but for the count. */
@@ -190,7 +190,8 @@ struct sdb_lsm {
     bool compact_wanted;         /* a flush was installed, or a snapshot released that mattered */
     bool is_compacting;          /* a job runs */
     bool level0_stuck; /* compaction cannot make level 0 smaller at present: do not wait for it */
-    bool compact_rests; /* it found nothing to do when it last looked: whatever debt there is stays */
+    bool
+        compact_rests; /* it found nothing to do when it last looked: whatever debt there is stays */
     bool
         is_range_watched; /* range deletes in the active memtable: the thread will look at them once
                               the store is idle */
