@@ -106,12 +106,15 @@ static storm_status seal(struct sdb_lsm *db)
     return STORM_OK;
 }
 
+/* Of range deletes nothing may be left in memory, where a newer one hides them or they are empty; and
+ * yet the log that they took comes back with a flush only. */
 static bool is_full(const struct sdb_lsm *db)
 {
     return sdb_memtable_used(db->active.table) >= db->options.memtable_bytes ||
            (db->options.memtable_entries != 0 &&
             sdb_memtable_entries(db->active.table) >= db->options.memtable_entries) ||
-           db->active.frees_tables || sdb_ranges_count(db->active.ranges) >= SDB_MEM_RANGES_MAX;
+           db->active.frees_tables || sdb_ranges_count(db->active.ranges) >= SDB_MEM_RANGES_MAX ||
+           db->active.ranges_logged >= db->options.memtable_bytes;
 }
 
 /* ---- Leading a group ---- */
@@ -338,6 +341,8 @@ static void publish(struct sdb_lsm *db, struct group *group)
     db->writes += group->appended;
     db->groups++;
     db->user_bytes += group->user_bytes;
+    if (group->range_deletes != 0)
+        db->active.ranges_logged += group->user_bytes + group->appended * SDB_RANGE_LOGGED;
     if (group->needs_sync) {
         db->last_group = group->count;
         db->unsynced_since_ns = 0;

@@ -50,6 +50,7 @@ struct sdb_mem {
     uint64_t first_segment; /* 0 = nothing logged for it yet */
     uint64_t max_revision;
     struct sdb_ranges *ranges; /* range deletes written with it; NULL = none */
+    uint64_t ranges_logged;    /* bytes of log that these took, those that left nothing too */
     bool frees_tables;         /* once they are flushed, tables may go: flush soon */
     uint64_t user_end;         /* db->user_bytes when it was sealed */
 };

@@ -203,7 +203,9 @@ static storm_status replay_batch(void *ctx, uint64_t revision, struct storm_slic
         return STORM_OK; /* in a table already */
     struct sdb_cursor cursor = sdb_cursor(ops);
     struct sdb_batch_op op;
+    bool has_range = false;
     while (sdb_batch_next(&cursor, &op)) {
+        has_range = has_range || op.kind == SDB_KIND_DELETE_RANGE;
         storm_status status = op.kind == SDB_KIND_DELETE_RANGE
                                   ? sdb_range_replay_add(&replay->ranges, &op, revision)
                                   : sdb_memtable_insert(db->active.table, op.key,
@@ -215,6 +217,8 @@ static storm_status replay_batch(void *ctx, uint64_t revision, struct storm_slic
         return sdb_fail(db->os->errors, STORM_CORRUPT,
                         "%s: the log's batch of revision %" PRIu64 " makes no sense", db->dir,
                         revision);
+    if (has_range)
+        db->active.ranges_logged += ops.size + SDB_RANGE_LOGGED;
     db->last_revision = revision;
     return STORM_OK;
 }

@@ -11,6 +11,9 @@
 
 #include "lsm/db/db.h"
 
+/* What a range delete costs the log besides its encoded bytes: the record around it. */
+enum { SDB_RANGE_LOGGED = 40 };
+
 /* ---- At a commit ---- */
 
 struct sdb_range_commit {
