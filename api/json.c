@@ -44,6 +44,11 @@ static bool has_zero_byte(struct storm_slice bytes, struct api_json_error *error
 bool api_json_check(struct storm_slice bytes, struct api_json_error *error)
 {
     *error = (struct api_json_error){0};
+    if (bytes.size == 0) {
+        /* jansson would speak of its own arguments. */
+        *error = (struct api_json_error){.line = 1, .column = 1, .text = "it is empty"};
+        return false;
+    }
     if (has_zero_byte(bytes, error))
         return false;
     json_error_t problem;

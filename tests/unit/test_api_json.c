@@ -42,6 +42,17 @@ static void every_kind_of_value_is_accepted(void **state)
         assert_true(is_json(good[i], strlen(good[i])));
 }
 
+static void an_empty_text_is_said_to_be_empty(void **state)
+{
+    (void)state;
+    struct api_json_error error;
+    assert_false(api_json_check(storm_bytes(NULL, 0), &error));
+    assert_string_equal(error.text, "it is empty");
+    assert_int_equal(error.line, 1);
+    assert_int_equal(error.column, 1);
+    assert_false(error.is_memory);
+}
+
 static void what_is_no_json_is_refused(void **state)
 {
     (void)state;
@@ -109,6 +120,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_of_value_is_accepted),
+        cmocka_unit_test(an_empty_text_is_said_to_be_empty),
         cmocka_unit_test(what_is_no_json_is_refused),
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(the_fault_has_a_line_and_a_column),
