@@ -180,8 +180,15 @@ static void check_together(const struct storm_config *config, struct config_erro
         [CONFIG_TABLE_CODEC_LZ4] = 12,
         [CONFIG_TABLE_CODEC_ZSTD] = 19,
     };
-    char origin[CONFIG_TEXT_MAX], codec[16];
+    char origin[CONFIG_TEXT_MAX], codec[16], memtable[32], buffer[32];
 
+    if (config->memtable_bytes > config->write_buffer_bytes)
+        config_fail(error,
+                    "%s: memtable.bytes = %s is more than write_buffer.bytes = %s, of which it is "
+                    "a part: lower the one or raise the other",
+                    config_origin_text(config, CONFIG_memtable_bytes, origin, sizeof(origin)),
+                    config_value_text(config, CONFIG_memtable_bytes, memtable, sizeof(memtable)),
+                    config_value_text(config, CONFIG_write_buffer_bytes, buffer, sizeof(buffer)));
     if (config->table_codec_level > highest[config->table_codec])
         config_fail(error,
                     "%s: table.codec_level = %u is out of range: the highest with "

@@ -188,8 +188,8 @@ static void ranges_end_where_they_say(void **state)
         const struct config_option *option = &config_options[i];
         enum config_id id = (enum config_id)i;
 
-        /* 19 is beyond deflate; together_with_its_codec tests that one. */
-        if (option->high == 0 || id == CONFIG_table_codec_level)
+        /* Two depend on others, and have a test each. */
+        if (option->high == 0 || id == CONFIG_table_codec_level || id == CONFIG_memtable_bytes)
             continue;
         snprintf(text, sizeof(text), "%llu", (unsigned long long)option->low);
         assert_true(takes(id, text));
@@ -363,6 +363,22 @@ static void a_codec_level_is_checked_together_with_its_codec(void **state)
                    "table.codec_level = \"20\" is out of range: it takes 0 to 19\n");
     assert_refused(parse(ARGS("--table.codec=none", "--table.codec_level=1"), NULL),
                    "= none is 0\n");
+}
+
+static void a_memtable_is_no_larger_than_the_write_buffer(void **state)
+{
+    (void)state;
+    assert_int_equal(parse(ARGS("--memtable.bytes=64KiB"), NULL), 0);
+    assert_int_equal(parse(ARGS("--memtable.bytes=64MiB"), NULL), 0);
+    assert_refused(parse(ARGS("--memtable.bytes=65MiB"), NULL),
+                   "--memtable.bytes: memtable.bytes = 65MiB is more than write_buffer.bytes = "
+                   "64MiB, of which it is a part: lower the one or raise the other\n");
+    assert_refused(parse(ARGS("--memtable.bytes=2MiB", "--write_buffer.bytes=1MiB"), NULL),
+                   "memtable.bytes = 2MiB is more than write_buffer.bytes = 1MiB");
+    assert_int_equal(parse(ARGS("--memtable.bytes=1GiB", "--write_buffer.bytes=1GiB"), NULL), 0);
+    assert_refused(parse(ARGS("--memtable.bytes=1025MiB", "--write_buffer.bytes=2GiB"), NULL),
+                   "is out of range");
+    assert_refused(parse(ARGS("--memtable.bytes=65535"), NULL), "is out of range");
 }
 
 /* ---- Sources ---------------------------------------------------------------------------------- */
@@ -888,6 +904,7 @@ int main(void)
         cmocka_unit_test(addresses_have_a_host_and_a_port),
         cmocka_unit_test(texts_that_no_file_could_hold_are_refused_from_every_source),
         cmocka_unit_test(a_codec_level_is_checked_together_with_its_codec),
+        cmocka_unit_test(a_memtable_is_no_larger_than_the_write_buffer),
         cmocka_unit_test(a_flag_beats_the_environment_beats_the_file_beats_the_default),
         cmocka_unit_test(a_mistake_in_a_weaker_source_counts_although_a_stronger_one_hides_it),
         cmocka_unit_test(every_mistake_is_reported_at_once),
