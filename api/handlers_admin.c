@@ -234,6 +234,7 @@ enum MHD_Result api_stats(struct api_request *request)
     uint64_t data_bytes = stats.sstable_bytes + stats.log_bytes;
     api_text_addf(&text, ",\"disk\":{\"data_bytes\":%llu", (unsigned long long)data_bytes);
     add_count(&text, "free_bytes", stats.disk_free_bytes);
+    add_count(&text, "kept_bytes", stats.disk_kept_bytes);
     api_text_adds(&text, "}");
     add_failures(&text, &stats, db);
     api_text_adds(&text, "}\n");

@@ -53,13 +53,18 @@ static void check_log(struct check *check, storm_db *db, const struct storm_stat
 
 static void check_disk(struct check *check, const struct storm_stats *stats)
 {
-    /* Below this a flush may fail; writes then answer 507, so it is a warning and no refusal. */
-    const uint64_t low_bytes = 64 << 20;
+    uint64_t kept = stats->disk_kept_bytes;
+    unsigned long long free_mib = stats->disk_free_bytes >> 20;
     check->name = "disk";
+    /* Reads go on, and writes are answered 507: a warning, and no refusal. */
     check->is_fine = true;
-    snprintf(check->says, sizeof check->says, "%s%llu MiB free",
-             stats->disk_free_bytes < low_bytes ? "low: " : "",
-             (unsigned long long)(stats->disk_free_bytes >> 20));
+    if (stats->disk_free_bytes <= kept)
+        snprintf(check->says, sizeof check->says,
+                 "full: %llu MiB free, %llu MiB kept for flushes; writes are answered 507",
+                 free_mib, (unsigned long long)(kept >> 20));
+    else
+        snprintf(check->says, sizeof check->says, "%s%llu MiB free",
+                 stats->disk_free_bytes < 2 * kept ? "low: " : "", free_mib);
 }
 
 static size_t run_checks(struct check checks[CHECKS], const struct api_request *request)

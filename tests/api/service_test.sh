@@ -70,7 +70,7 @@ expect_json '.bloom_hits == .bloom.hits and .bloom.hits >= 15 and
     .bloom.checks == .bloom.hits + .bloom.passes'
 expect_json ".http.requests > 60 and .http.errors_4xx >= 20 and .http.errors_5xx == $unready and
     .http.in_flight >= 1"
-expect_json '.wal.syncs > 0 and .disk.free_bytes > 0'
+expect_json '.wal.syncs > 0 and .disk.free_bytes > 0 and .disk.kept_bytes > 128 * 1024 * 1024'
 req POST /admin/flush
 expect_json '.flushed == false and .sstable_count == 1'
 

@@ -468,12 +468,16 @@ static void the_last_of_the_disk_is_kept_for_flushes(void **state)
     assert_int_equal(put_bytes(store.db, "k", 50000), STORM_OK);
     struct storm_stats stats = stats_of(store.db);
     assert_only(&stats, STORM_WAIT_DISK);
+    assert_int_equal(stats.disk_kept_bytes, 3 * mib);
+    assert_true(stats.disk_free_bytes > stats.disk_kept_bytes);
     assert_int_equal(put_text(store.db, "acknowledged", "before"), STORM_OK);
 
     sim_capacity_set(store.disk, sim_used_bytes(store.disk) + 2 * mib);
     assert_int_equal(storm_flush(store.db, NULL), STORM_OK); /* there is always room for it */
     wait_for_pressure(store.db, 1);
     assert_int_equal(put_text(store.db, "k", "v"), STORM_NO_SPACE);
+    stats = stats_of(store.db);
+    assert_true(stats.disk_free_bytes <= stats.disk_kept_bytes);
     assert_int_equal(put_async(store.db, "k", 1), STORM_NO_SPACE);
     assert_string_equal(get_text(store.db, NULL, "acknowledged"), "before");
     storm_last_error(store.db, text, sizeof text);

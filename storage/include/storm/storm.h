@@ -639,6 +639,7 @@ struct storm_stats {
     uint64_t errors;             /* failures recorded, see storm_last_error */
     uint64_t corruptions;        /* of them checksum and structure errors */
     uint64_t disk_free_bytes;
+    uint64_t disk_kept_bytes; /* for flushes: writes are told STORM_NO_SPACE when no more is free */
 };
 
 STORM_API STORM_MUST_CHECK storm_status storm_stats_read(storm_db *db, struct storm_stats *stats);

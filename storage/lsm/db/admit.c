@@ -374,4 +374,5 @@ void sdb_admission_stats(const struct sdb_lsm *db, struct storm_stats *stats)
     stats->write_wait_longest_us = admission->longest_us;
     stats->writes_refused = admission->refused;
     stats->write_pressure = admission->pressure.most;
+    stats->disk_kept_bytes = admission->sensors.disk_reserve;
 }
