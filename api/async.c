@@ -1,8 +1,8 @@
 /*
  * Suspending and resuming. See async.h.
  *
- * Two threads meet over request->meeting: the HTTP thread, which submits the step and then suspends the
- * connection, and the thread that finishes the step, perhaps before the suspension.
+ * Two threads meet over request->meeting: the HTTP thread, which submits the step and then suspends
+ * the connection, and the thread that finishes the step, perhaps before the suspension.
  *
  *   HTTP thread                              finishing thread
  *   meeting = RUNNING
@@ -13,8 +13,9 @@
  *   was DONE?   resume it ourselves          was PARKED?  resume it
  *
  * Exactly one of the two exchanges comes second, and that side resumes: never none, never both.
- * acq_rel on both makes the outcome visible to whoever goes on. After its exchange the finishing thread
- * touches nothing of the request but the connection, and that only if it is the one to resume.
+ * acq_rel on both makes the outcome visible to whoever goes on. After its exchange the finishing
+ * thread touches nothing of the request but the connection, and that only if it is the one to
+ * resume.
  */
 #include "async.h"
 

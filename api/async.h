@@ -1,6 +1,7 @@
 /*
- * Steps that take longer than an HTTP thread may wait: commits and flushes. The connection is suspended
- * meanwhile; afterwards `then` runs on its HTTP thread with request->outcome and ->revision filled in.
+ * Steps that take longer than an HTTP thread may wait: commits and flushes. The connection is
+ * suspended meanwhile; afterwards `then` runs on its HTTP thread with request->outcome and
+ * ->revision filled in.
  */
 #ifndef STORM_API_ASYNC_H
 #define STORM_API_ASYNC_H

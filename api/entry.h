@@ -25,8 +25,9 @@ size_t api_entry_room(size_t key_size);
 void api_add_key(struct api_text *text, struct storm_slice key);
 
 /*
- * Whether a value stands inline: its type says JSON, it is JSON (a user of the library may have failed
- * to see to that), and it is not longer than `json_limit`, since the check takes 20 times the memory.
+ * Whether a value stands inline: its type says JSON, it is JSON (a user of the library may have
+ * failed to see to that), and it is not longer than `json_limit`, since the check takes 20 times
+ * the memory.
  */
 bool api_entry_is_json(struct storm_slice value, struct storm_slice type, size_t json_limit);
 

@@ -1,6 +1,6 @@
 /*
- * Header fields with a grammar of their own: entity tags, Prefer, media types, Accept. They take the
- * field's value as it came and keep no state; any thread.
+ * Header fields with a grammar of their own: entity tags, Prefer, media types, Accept. They take
+ * the field's value as it came and keep no state; any thread.
  */
 #ifndef STORM_API_FIELDS_H
 #define STORM_API_FIELDS_H
@@ -27,8 +27,9 @@ struct api_tags {
 
 /*
  * Parse a list of entity tags. A "-gz" before the closing quote is ignored: it is how compressed
- * answers are told apart. With `is_strong` (If-Match) weak tags never match; without it (If-None-Match)
- * W/"7" is as good as "7". False when it is no such list or has more than API_TAGS_MAX tags.
+ * answers are told apart. With `is_strong` (If-Match) weak tags never match; without it
+ * (If-None-Match) W/"7" is as good as "7". False when it is no such list or has more than
+ * API_TAGS_MAX tags.
  */
 bool api_tags_parse(struct storm_slice field, bool is_strong, struct api_tags *tags);
 

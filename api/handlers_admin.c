@@ -1,9 +1,9 @@
 /*
  * POST /admin/flush and GET /stats.
  *
- * A flush takes as long as the disk needs for all that is in memory, so it runs on the worker's thread
- * while its connection is suspended. The three names of the user's card come first in the statistics,
- * flat; everything else stands in groups.
+ * A flush takes as long as the disk needs for all that is in memory, so it runs on the worker's
+ * thread while its connection is suspended. The three names of the user's card come first in the
+ * statistics, flat; everything else stands in groups.
  */
 #include <stdio.h>
 

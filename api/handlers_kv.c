@@ -1,8 +1,9 @@
 /*
  * GET, HEAD and DELETE of /kv/{key}.
  *
- * A read hands the store's own memory to the library: the value's pin is released when the last byte
- * is on the socket, and nothing is copied. A read may wait for the disk; a delete waits suspended.
+ * A read hands the store's own memory to the library: the value's pin is released when the last
+ * byte is on the socket, and nothing is copied. A read may wait for the disk; a delete waits
+ * suspended.
  *
  * DELETE answers truthfully by default: it demands that the key exists, which costs a lookup. With
  * Prefer: return=minimal it does not look. With return=representation it reads, and deletes on the

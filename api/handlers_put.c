@@ -1,12 +1,12 @@
 /*
  * PUT /kv/{key}: the body is the value and is stored byte for byte.
  *
- * All that the header fields decide is decided before the body is read: type, encoding, preconditions,
- * time to live, length. Then JSON is checked (json.c), and the commit is submitted; the connection is
- * suspended until it is as durable as configured, or as `sync=true` demands.
+ * All that the header fields decide is decided before the body is read: type, encoding,
+ * preconditions, time to live, length. Then JSON is checked (json.c), and the commit is submitted;
+ * the connection is suspended until it is as durable as configured, or as `sync=true` demands.
  *
- * ttl=keep reads the old expiry and writes on the condition that nobody wrote since; if somebody did,
- * it starts over. The client's own preconditions are then judged on what was read.
+ * ttl=keep reads the old expiry and writes on the condition that nobody wrote since; if somebody
+ * did, it starts over. The client's own preconditions are then judged on what was read.
  */
 #include <stdio.h>
 

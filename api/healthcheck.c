@@ -1,7 +1,7 @@
 /*
- * A client for one request: GET /healthz with plain sockets. A server that listens on all addresses is
- * asked on the loopback one. One deadline of three seconds holds for all of it, because a supervisor
- * that waits for this waits for a verdict.
+ * A client for one request: GET /healthz with plain sockets. A server that listens on all addresses
+ * is asked on the loopback one. One deadline of three seconds holds for all of it, because a
+ * supervisor that waits for this waits for a verdict.
  */
 #include "healthcheck.h"
 

@@ -2,14 +2,15 @@
  * JSON check by jansson, whose parsed tree is thrown away: printing it again would turn 0.1 into
  * 0.10000000000000001 and drop doubled members, so the bytes are stored as they came.
  *
- * The flags admit what RFC 8259 does and jansson by default does not: scalars at the top, \u0000, and
- * integers past 63 bits. What jansson refuses in any case is refused here: numbers past a double's
- * range, \u0000 in a member's name, nesting deeper than 2,048.
+ * The flags admit what RFC 8259 does and jansson by default does not: scalars at the top, \u0000,
+ * and integers past 63 bits. What jansson refuses in any case is refused here: numbers past a
+ * double's range, \u0000 in a member's name, nesting deeper than 2,048.
  *
- * A zero byte is refused before jansson sees it: 2.14 takes one after the value for the end of the text,
- * and what would be stored is no JSON.
+ * A zero byte is refused before jansson sees it: 2.14 takes one after the value for the end of the
+ * text, and what would be stored is no JSON.
  *
- * Parsing costs about 11 bytes of memory for each byte of objects, 20 for arrays of small numbers, and
+ * Parsing costs about 11 bytes of memory for each byte of objects, 20 for arrays of small numbers,
+ * and
  * 30 ms for each MiB; hence limits.json_bytes, and no more parses at once than HTTP threads.
  */
 #include "json.h"

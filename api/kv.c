@@ -4,8 +4,8 @@
  *   If-Match: *          exists            If-None-Match: *        absent
  *   If-Match: "3", "5"   exists at 3 or 5  If-None-Match: "3"      absent, or not at 3
  *
- * The store checks them in the same step as it writes, so nothing can come in between. One operation
- * takes one condition; further ones become checks on the same key in the same batch.
+ * The store checks them in the same step as it writes, so nothing can come in between. One
+ * operation takes one condition; further ones become checks on the same key in the same batch.
  */
 #include "kv.h"
 

@@ -23,8 +23,8 @@ enum api_tie {
 };
 
 /*
- * Make request->batch: one put or delete of the key, tied. `want_previous`: the result is wanted even
- * without a condition.
+ * Make request->batch: one put or delete of the key, tied. `want_previous`: the result is wanted
+ * even without a condition.
  */
 storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind kind,
                                struct storm_slice value, enum api_tie tie, bool want_previous);

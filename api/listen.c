@@ -1,6 +1,6 @@
 /*
- * The listening socket. It is made here and handed to the library, for the sake of messages that name
- * the address and say what to do, and of port 0, which takes any free one.
+ * The listening socket. It is made here and handed to the library, for the sake of messages that
+ * name the address and say what to do, and of port 0, which takes any free one.
  */
 #include <errno.h>
 #include <netdb.h>

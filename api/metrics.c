@@ -1,8 +1,8 @@
 /*
  * Counters. See metrics.h.
  *
- * Bucket b = 4 * e + q holds the latencies of 2^e * (1 + q/4) us up to the next bucket's. Everything
- * is counted with relaxed atomics, but for in_flight, which draining waits for.
+ * Bucket b = 4 * e + q holds the latencies of 2^e * (1 + q/4) us up to the next bucket's.
+ * Everything is counted with relaxed atomics, but for in_flight, which draining waits for.
  */
 #include "metrics.h"
 

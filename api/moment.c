@@ -1,7 +1,7 @@
 /*
- * Calendar arithmetic without the C library's calendar, whose strftime takes a lock for the time zone
- * and follows the locale. Days are counted in years that begin in March, so that the leap day is the
- * last of a year; an era is 400 years of 146,097 days.
+ * Calendar arithmetic without the C library's calendar, whose strftime takes a lock for the time
+ * zone and follows the locale. Days are counted in years that begin in March, so that the leap day
+ * is the last of a year; an era is 400 years of 146,097 days.
  */
 #include "moment.h"
 

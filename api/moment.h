@@ -1,6 +1,6 @@
 /*
- * Points in time and spans of it, as HTTP and JSON write them. Times are Unix time in ms, years 1970
- * to 9999; no time zone data base, no locale. No state; any thread.
+ * Points in time and spans of it, as HTTP and JSON write them. Times are Unix time in ms, years
+ * 1970 to 9999; no time zone data base, no locale. No state; any thread.
  */
 #ifndef STORM_API_MOMENT_H
 #define STORM_API_MOMENT_H

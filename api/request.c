@@ -1,15 +1,17 @@
 /*
  * Requests from the first line to the handler. See request.h for the stages.
  *
- * Framing. libmicrohttpd 0.9.75 lets Transfer-Encoding win over Content-Length and keeps the connection,
- * reads only the first Content-Length, and takes an unknown Transfer-Encoding for "until the end": each
- * of them lets a second request be smuggled past a proxy. So one pass over the header fields looks for
- * all that RFC 9112 section 6 calls unrecoverable, and answers 400 with Connection: close. Blanks in the
- * target and a missing Host are refused here too and not by the library (MHD_OPTION_STRICT_FOR_CLIENT),
- * which in that version writes the header of its own error answers twice.
+ * Framing. libmicrohttpd 0.9.75 lets Transfer-Encoding win over Content-Length and keeps the
+ * connection, reads only the first Content-Length, and takes an unknown Transfer-Encoding for
+ * "until the end": each of them lets a second request be smuggled past a proxy. So one pass over
+ * the header fields looks for all that RFC 9112 section 6 calls unrecoverable, and answers 400 with
+ * Connection: close. Blanks in the target and a missing Host are refused here too and not by the
+ * library (MHD_OPTION_STRICT_FOR_CLIENT), which in that version writes the header of its own error
+ * answers twice.
  *
- * Bodies are bounded before they are read, by Content-Length, and again while they are read, because a
- * chunked one does not say how long it is. Memory for bodies has a budget over all requests.
+ * Bodies are bounded before they are read, by Content-Length, and again while they are read,
+ * because a chunked one does not say how long it is. Memory for bodies has a budget over all
+ * requests.
  */
 #include "request.h"
 

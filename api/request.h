@@ -6,12 +6,14 @@
  *              route, key    arrive     v  |
  *                                     WAITING (suspended)
  *
- * An answer that is decided before READY is held until the body has been read and dropped: libmicrohttpd
+ * An answer that is decided before READY is held until the body has been read and dropped:
+ * libmicrohttpd
  * 0.9.75 closes the connection after an earlier one. Where closing is right (broken framing, a client
  * that asked with Expect: 100-continue, a body too long to drop) it goes out at once.
  *
- * Threads: a request belongs to the HTTP thread of its connection; while WAITING it belongs to whoever
- * was handed it (async.c). Fields marked atomic are shared with the watcher of slow clients.
+ * Threads: a request belongs to the HTTP thread of its connection; while WAITING it belongs to
+ * whoever was handed it (async.c). Fields marked atomic are shared with the watcher of slow
+ * clients.
  */
 #ifndef STORM_API_REQUEST_H
 #define STORM_API_REQUEST_H

@@ -1,9 +1,9 @@
 /*
  * Answers. See response.h.
  *
- * Header fields are copied by the library, three allocations each, so an answer carries what clients
- * use and no more. What every answer has (X-Request-Id, Connection: close while draining, Retry-After
- * with 503) is added in one place, api_send.
+ * Header fields are copied by the library, three allocations each, so an answer carries what
+ * clients use and no more. What every answer has (X-Request-Id, Connection: close while draining,
+ * Retry-After with 503) is added in one place, api_send.
  */
 #include "response.h"
 

@@ -1,6 +1,6 @@
 /*
- * Answers. An answer is created, gets its header fields, and is sent; what fails on the way (there is
- * only memory to fail) turns it into a 503 when it is sent.
+ * Answers. An answer is created, gets its header fields, and is sent; what fails on the way (there
+ * is only memory to fail) turns it into a 503 when it is sent.
  */
 #ifndef STORM_API_RESPONSE_H
 #define STORM_API_RESPONSE_H

@@ -1,9 +1,9 @@
 /*
  * The router. See router.h.
  *
- * It compares raw bytes: no decoding, no merging of slashes, no trailing slash forgiven, so that two
- * spellings of a path never meet. Ten routes are searched one by one; the first comparison settles most
- * requests.
+ * It compares raw bytes: no decoding, no merging of slashes, no trailing slash forgiven, so that
+ * two spellings of a path never meet. Ten routes are searched one by one; the first comparison
+ * settles most requests.
  */
 #include "router.h"
 

@@ -28,9 +28,9 @@ extern const struct api_route api_routes[];
 extern const size_t api_route_count;
 
 /*
- * The route of a method and a raw path; HEAD finds that of GET. With *key (what stands for {key}, not
- * decoded). NULL when there is none; then *allow, of at least API_ALLOW_MAX bytes, has the methods that
- * this path knows, or is empty when no route has this path.
+ * The route of a method and a raw path; HEAD finds that of GET. With *key (what stands for {key},
+ * not decoded). NULL when there is none; then *allow, of at least API_ALLOW_MAX bytes, has the
+ * methods that this path knows, or is empty when no route has this path.
  */
 #define API_ALLOW_MAX 64
 const struct api_route *api_route_find(const char *method, struct storm_slice path,

@@ -1,9 +1,9 @@
 /*
  * The server. See server.h.
  *
- * libmicrohttpd runs a pool of threads, each with its own epoll set; suspending needs at least two of
- * them (with none, more than 128 suspended connections stall it). Its callbacks come here and are
- * handed to request.c:
+ * libmicrohttpd runs a pool of threads, each with its own epoll set; suspending needs at least two
+ * of them (with none, more than 128 suspended connections stall it). Its callbacks come here and
+ * are handed to request.c:
  *
  *   connection opened     struct api_connection, once; it holds the request, which is used again
  *   first line            api_request_line, with the raw target
@@ -13,9 +13,9 @@
  *   answer sent, or lost  api_request_over
  *   connection closed     freed
  *
- * Draining, in the only order that cuts nobody off: stop accepting and close the listening socket; put
- * Connection: close on every answer; wait until nothing is in flight; stop the library's threads, which
- * would cut off whatever still was.
+ * Draining, in the only order that cuts nobody off: stop accepting and close the listening socket;
+ * put Connection: close on every answer; wait until nothing is in flight; stop the library's
+ * threads, which would cut off whatever still was.
  */
 #include "server.h"
 
@@ -307,9 +307,9 @@ static struct timespec timespec_of(uint64_t ns)
 }
 
 /*
- * Wait for the end of everything in flight. Connections that are open without a request may have one on
- * the way: each gets its answer as long as it begins within QUIET_NS of the last, which is more than
- * the thousandth part of a second that a busy client takes.
+ * Wait for the end of everything in flight. Connections that are open without a request may have
+ * one on the way: each gets its answer as long as it begins within QUIET_NS of the last, which is
+ * more than the thousandth part of a second that a busy client takes.
  */
 static bool wait_until_quiet(struct api_server *server, uint64_t grace_ms)
 {

@@ -68,9 +68,9 @@ int api_server_start(struct api_server *server, const struct storm_config *confi
 void api_server_serve(struct api_server *server, storm_db *db);
 
 /*
- * Take no new connections, answer what is in flight, each answer with Connection: close. Returns true
- * when all was answered within `grace_ms`, false when something is still waiting; the server must then
- * not be stopped (its store is in use), and only leaving the process is left.
+ * Take no new connections, answer what is in flight, each answer with Connection: close. Returns
+ * true when all was answered within `grace_ms`, false when something is still waiting; the server
+ * must then not be stopped (its store is in use), and only leaving the process is left.
  */
 bool api_server_drain(struct api_server *server, uint64_t grace_ms);
 

@@ -1,8 +1,8 @@
 /*
  * Request targets. See target.h.
  *
- * libmicrohttpd decodes paths in place and ends them at the first %00, so the handlers never look at
- * its url: the raw text is caught before it is touched and taken apart here, with lengths.
+ * libmicrohttpd decodes paths in place and ends them at the first %00, so the handlers never look
+ * at its url: the raw text is caught before it is touched and taken apart here, with lengths.
  */
 #include "target.h"
 

@@ -1,14 +1,14 @@
 /*
  * The watcher of slow clients.
  *
- * The library's time-out is one of inactivity: a client that sends a byte each second keeps a connection,
- * and the memory behind it, for ever. So once a second this thread looks at every connection and shuts
- * down the socket of those that take too long over the header fields or the body; the library then
- * notices the end and cleans up. Answers are left to the library's time-out, as slow readers are
- * often only far away.
+ * The library's time-out is one of inactivity: a client that sends a byte each second keeps a
+ * connection, and the memory behind it, for ever. So once a second this thread looks at every
+ * connection and shuts down the socket of those that take too long over the header fields or the
+ * body; the library then notices the end and cleans up. Answers are left to the library's time-out,
+ * as slow readers are often only far away.
  *
- * Lock rule: server->mu guards the list. A connection leaves it, under mu, before its socket is closed,
- * so a descriptor seen here is never somebody else's.
+ * Lock rule: server->mu guards the list. A connection leaves it, under mu, before its socket is
+ * closed, so a descriptor seen here is never somebody else's.
  */
 #include <sys/socket.h>
 #include <time.h>

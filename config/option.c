@@ -9,9 +9,9 @@
  * no control characters, no blanks at either end, no " #" or " ;" (which begin a comment there).
  * So --print-config is a valid file whatever was given.
  *
- * Numbers are plain decimal digits. Sizes take the suffixes k, m, g, t, with or without "iB", all in
- * powers of 1024. "MB" is refused, because half of its users mean 1,000,000. Nothing depends on the
- * locale as long as nobody calls setlocale(), and stormd does not.
+ * Numbers are plain decimal digits. Sizes take the suffixes k, m, g, t, with or without "iB", all
+ * in powers of 1024. "MB" is refused, because half of its users mean 1,000,000. Nothing depends on
+ * the locale as long as nobody calls setlocale(), and stormd does not.
  */
 #include "option.h"
 

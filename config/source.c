@@ -11,15 +11,15 @@
  * when it was built (200 bytes), takes an indented line for more of the value above, ignores what
  * follows "[section]", ends a line at a NUL byte, and knows only ";" as a comment after a value.
  * So it reads lines from read_line() here, which trims them, removes comments and refuses what
- * libinih would misread. Debian's build lets us raise the length; whatever it is, a longer line is a
- * mistake with a message, never a value cut short.
+ * libinih would misread. Debian's build lets us raise the length; whatever it is, a longer line is
+ * a mistake with a message, never a value cut short.
  *
  * The file is parsed twice: once for its form, and only if that is right for its values. A broken
  * section line would otherwise make every line below it look like an unknown option.
  *
- * In the environment, every variable that begins with STORM_ is ours, and one that is no option is a
- * mistake: a misspelt STORM_WAL_SYNC must not pass as the default. Left alone are the variables of
- * the client and of the tests, and those that Kubernetes sets in every pod when somebody names a
+ * In the environment, every variable that begins with STORM_ is ours, and one that is no option is
+ * a mistake: a misspelt STORM_WAL_SYNC must not pass as the default. Left alone are the variables
+ * of the client and of the tests, and those that Kubernetes sets in every pod when somebody names a
  * service "storm" or "storm-something".
  */
 #include "option.h"

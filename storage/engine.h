@@ -1,9 +1,9 @@
 /*
  * What an engine is, to the public API: one table of functions. storage/api.c (every storm_*
  * function) checks arguments, finds the engine by the target's form, and calls through this table.
- * An engine embeds struct storm_db as its first member, and likewise storm_iter, storm_snapshot and storm_feed.
- * Contracts are those of storm/storm.h; arguments arrive checked for NULL, and the batch is never
- * empty. An engine leaves a member NULL for what it cannot do; the caller then gets
+ * An engine embeds struct storm_db as its first member, and likewise storm_iter, storm_snapshot and
+ * storm_feed. Contracts are those of storm/storm.h; arguments arrive checked for NULL, and the
+ * batch is never empty. An engine leaves a member NULL for what it cannot do; the caller then gets
  * STORM_UNSUPPORTED.
  */
 #ifndef STORM_ENGINE_H

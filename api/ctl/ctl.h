@@ -4,9 +4,9 @@
  * A subcommand is one row of ctl_commands (main.c) and one function, in a file of its own. Usage,
  * help, near names for misspelt words, and the check of a command line all come from that row.
  *
- * Output. Results go to standard output, everything else to standard error: messages that begin with
- * "stormctl: ", and progress when it is a terminal. With --json the result is one JSON object on
- * several lines. A reader that goes away (`| head`) ends the output quietly.
+ * Output. Results go to standard output, everything else to standard error: messages that begin
+ * with "stormctl: ", and progress when it is a terminal. With --json the result is one JSON object
+ * on several lines. A reader that goes away (`| head`) ends the output quietly.
  *
  * Threads: one, beside those of the store.
  */
@@ -65,9 +65,9 @@ struct ctl_call {
 };
 
 /*
- * Read the arguments behind the subcommand's name. Options are --NAME, --NAME=VALUE or --NAME VALUE,
- * before or behind operands; after -- everything is an operand; one given twice counts the last time.
- * CTL_USAGE after saying on standard error what is wrong.
+ * Read the arguments behind the subcommand's name. Options are --NAME, --NAME=VALUE or --NAME
+ * VALUE, before or behind operands; after -- everything is an operand; one given twice counts the
+ * last time. CTL_USAGE after saying on standard error what is wrong.
  */
 enum ctl_exit ctl_read_arguments(const struct ctl_command *command, int argc, char **argv,
                                  struct ctl_call *call);
@@ -102,9 +102,9 @@ enum ctl_access {
 };
 
 /*
- * Open operand 0, which must be a store: nothing is ever created. On failure *store is closed and the
- * reason has been said; with `damage` not NULL, the sentence for a damaged store goes there instead
- * (`size` bytes) and CTL_FAILED comes back with it not empty.
+ * Open operand 0, which must be a store: nothing is ever created. On failure *store is closed and
+ * the reason has been said; with `damage` not NULL, the sentence for a damaged store goes there
+ * instead (`size` bytes) and CTL_FAILED comes back with it not empty.
  */
 enum ctl_exit ctl_open(const struct ctl_call *call, enum ctl_access access, struct ctl_store *store,
                        char *damage, size_t size);

@@ -1,12 +1,12 @@
 /*
  * stormctl dump: entries to standard output, as NDJSON or as text.
  *
- * Memory stays flat whatever the store holds: one entry is written at a time, straight from where the
- * iterator has it, base64 in pieces. Only the check that a JSON value is JSON takes a multiple of it,
- * hence JSON_LIMIT; a longer value is base64 with its type.
+ * Memory stays flat whatever the store holds: one entry is written at a time, straight from where
+ * the iterator has it, base64 in pieces. Only the check that a JSON value is JSON takes a multiple
+ * of it, hence JSON_LIMIT; a longer value is base64 with its type.
  *
- * A JSON value is stored as it was sent, line breaks included. One entry has to be one line, so they
- * become blanks: inside strings JSON has none, and elsewhere both mean nothing.
+ * A JSON value is stored as it was sent, line breaks included. One entry has to be one line, so
+ * they become blanks: inside strings JSON has none, and elsewhere both mean nothing.
  */
 #include <stdio.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
- * stormctl repair: ask, let libstorm do it, tell what has become of everything. It is the one command
- * that can make matters worse (a key may come back whose delete is lost), so it never goes ahead
- * without a yes.
+ * stormctl repair: ask, let libstorm do it, tell what has become of everything. It is the one
+ * command that can make matters worse (a key may come back whose delete is lost), so it never goes
+ * ahead without a yes.
  */
 #include <stdio.h>
 #include <string.h>

@@ -2,8 +2,8 @@
  * Numbers, JSON, progress, and standard output to its end. See ctl.h.
  *
  * Standard output goes through stdio with SIGPIPE ignored (main.c), so that a reader that goes away
- * cannot end a command in the middle of a change to the store. The first failure is kept here, since
- * errno does not live until the end.
+ * cannot end a command in the middle of a change to the store. The first failure is kept here,
+ * since errno does not live until the end.
  */
 #include <errno.h>
 #include <stdarg.h>

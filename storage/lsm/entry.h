@@ -1,9 +1,9 @@
 /*
  * An entry of the LSM tree as every layer of it sees one: (key, tag, value).
  *
- * The tag is revision << 8 | kind; revisions stay below 2^53, so it fits. Entries are ordered by key
- * (memcmp, shorter first), then by tag downwards: the newest version of a key comes first.
- * The value is opaque here: a header of storm_meta and the caller's bytes (db/value.h).
+ * The tag is revision << 8 | kind; revisions stay below 2^53, so it fits. Entries are ordered by
+ * key (memcmp, shorter first), then by tag downwards: the newest version of a key comes first. The
+ * value is opaque here: a header of storm_meta and the caller's bytes (db/value.h).
  */
 #ifndef SDB_LSM_ENTRY_H
 #define SDB_LSM_ENTRY_H

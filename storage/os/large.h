@@ -4,9 +4,9 @@
  * The heap keeps what is freed between things that live on, and with each large piece that is freed
  * it raises the size from which it asks the kernel itself (glibc: up to 32 MiB). A store that once
  * had 64 MiB of memtables would stay that large, and its figures would say nothing of the process.
- * So pieces from SDB_LARGE on are pages of the kernel's own and go back to it at once. Whoever takes
- * one is about to fill it, so the pages come with it: 0.2 us each, where a fault would cost 0.5 us.
- * Smaller pieces come from the heap.
+ * So pieces from SDB_LARGE on are pages of the kernel's own and go back to it at once. Whoever
+ * takes one is about to fill it, so the pages come with it: 0.2 us each, where a fault would cost
+ * 0.5 us. Smaller pieces come from the heap.
  *
  * Whoever frees says the size. All pieces are aligned to a cache line. Threads: any.
  */

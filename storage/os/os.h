@@ -6,9 +6,8 @@
  * Errors: failures come back as a storm_status (ENOSPC and EDQUOT as STORM_NO_SPACE, ENOENT as
  * STORM_NOT_FOUND, EEXIST as STORM_EXISTS, EACCES, EPERM and EROFS as STORM_DENIED, ENOMEM as
  * STORM_NO_MEMORY, anything else as STORM_IO) and are recorded, with the call, the path and errno
- * in words, in os->errors. STORM_NOT_FOUND of open, size, list, unlink and rmdir and STORM_EXISTS of
- * mkdir are not recorded: callers ask.
- * EINTR and short transfers are dealt with inside.
+ * in words, in os->errors. STORM_NOT_FOUND of open, size, list, unlink and rmdir and STORM_EXISTS
+ * of mkdir are not recorded: callers ask. EINTR and short transfers are dealt with inside.
  *
  * Threads: all functions, at once, except that a file is closed once, by its last user.
  * Paths are borrowed; directories are not created on the way.

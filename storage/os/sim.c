@@ -1,5 +1,6 @@
 /*
- * The fault-injecting twin: the os layer's calls over the medium of sim_disk.h, with a gate in front.
+ * The fault-injecting twin: the os layer's calls over the medium of sim_disk.h, with a gate in
+ * front.
  *
  *     call --> gate: count it --> cut? --> fail with STORM_IO, like every call until the reboot
  *                                 planned? --> fail as the plan says
@@ -71,8 +72,8 @@ static bool plan_hits(struct sim_disk *disk, enum sim_call call, bool is_change)
 }
 
 /*
- * Number a call and decide its fate: STORM_OK, or the (recorded) failure. *is_half tells that a part
- * of it happens all the same.
+ * Number a call and decide its fate: STORM_OK, or the (recorded) failure. *is_half tells that a
+ * part of it happens all the same.
  */
 storm_status sim_gate(struct sdb_os *os, enum sim_call call, bool is_change, const char *path,
                       bool *is_half)

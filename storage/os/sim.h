@@ -6,8 +6,8 @@
  * entries (creations, renames, removals). Threads, as in os.h, may call at once.
  *
  * Every call is numbered, and each kind too. A plan makes chosen calls fail: the n-th call, once or
- * from then on, with a status, or half done (a short write that then fails). A "cut" at call n is the
- * power loss itself: that call and all later ones fail with STORM_IO until sim_reboot().
+ * from then on, with a status, or half done (a short write that then fails). A "cut" at call n is
+ * the power loss itself: that call and all later ones fail with STORM_IO until sim_reboot().
  */
 #ifndef SDB_OS_SIM_H
 #define SDB_OS_SIM_H

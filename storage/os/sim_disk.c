@@ -7,8 +7,8 @@
  *     durable {CURRENT=a, 1.tmp=b}  --[remove 1.tmp, add CURRENT=b]-->  seen {CURRENT=b}
  *
  * sync_dir makes the list empty and the names durable. A power loss drops all of the list
- * (SIM_LOSE_ALL) or plays a part of it, each change by a coin, in order (SIM_KEEP_SOME, _TORN): so a
- * later removal may survive an earlier creation, as POSIX allows, but a rename is lost or kept as
+ * (SIM_LOSE_ALL) or plays a part of it, each change by a coin, in order (SIM_KEEP_SOME, _TORN): so
+ * a later removal may survive an earlier creation, as POSIX allows, but a rename is lost or kept as
  * a whole. A rename between directories is two changes, one in each.
  *
  * A new directory's own entry is in the list of its parent: until that is synced as well, whatever

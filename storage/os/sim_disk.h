@@ -1,14 +1,14 @@
 /*
  * The inside of the fault-injecting twin; tests include sim.h, never this. Bottom up: the medium,
- * that is files (sim_pages.c) and directories (sim_disk.c) in two states each; the disk, that is the
- * medium with plans, cuts and clocks (sim.c); the calls of os.h on it (sim_calls.c).
+ * that is files (sim_pages.c) and directories (sim_disk.c) in two states each; the disk, that is
+ * the medium with plans, cuts and clocks (sim.c); the calls of os.h on it (sim_calls.c).
  *
  * Terms: `seen` is what the process reads back; `durable` what a power loss leaves in the strict
  * POSIX model. A sector is 512 bytes, the unit that reaches the medium or does not; a page is 8
  * sectors, the unit of memory, of sharing between the two states and of the disk's accounting.
  *
- * Threads: nothing here locks; all of it is called with the disk's mutex held. Memory: a disk does not run out
- * of it, see sim_disk.c, so nothing here fails but for the reasons a disk has.
+ * Threads: nothing here locks; all of it is called with the disk's mutex held. Memory: a disk does
+ * not run out of it, see sim_disk.c, so nothing here fails but for the reasons a disk has.
  */
 #ifndef SDB_OS_SIM_DISK_H
 #define SDB_OS_SIM_DISK_H

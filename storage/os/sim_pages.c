@@ -6,8 +6,8 @@
  *     durable   [P0][P1 ][P2 ][  ]            NULL pages are holes and read as zeroes
  *
  * Pages are shared while both states agree and copied by the first write after a sync, so a sync
- * costs one pointer for each dirty page, and a 64 MiB reservation costs nothing until it is written.
- * That is what lets a sweep cut the power a thousand times in a second or two.
+ * costs one pointer for each dirty page, and a 64 MiB reservation costs nothing until it is
+ * written. That is what lets a sweep cut the power a thousand times in a second or two.
  *
  * Invariants
  *   - a page with refs > 1 is never written to;
@@ -16,7 +16,8 @@
  *   - held = reserved + seen pages at or behind `reserved` that are not NULL.
  *
  * Space is charged for what is seen, by whole pages, as file systems do; a hole is free until it is
- * written. Copies that the durable state keeps are not charged: a journal frees blocks the same way.
+ * written. Copies that the durable state keeps are not charged: a journal frees blocks the same
+ * way.
  */
 #include "os/sim_disk.h"
 

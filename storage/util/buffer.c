@@ -1,6 +1,6 @@
 /*
- * Growable bytes under a ceiling. Growth doubles from 64 bytes, so that n appends copy O(n) bytes, and
- * stops exactly at the maximum instead of beyond it.
+ * Growable bytes under a ceiling. Growth doubles from 64 bytes, so that n appends copy O(n) bytes,
+ * and stops exactly at the maximum instead of beyond it.
  *
  * Invariants: size <= max, size <= room; data is NULL only while room is 0; once status is not
  * STORM_OK nothing changes until clear, so the contents are what was appended before the failure.

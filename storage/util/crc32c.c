@@ -1,20 +1,21 @@
 /*
- * CRC-32C, reflected, polynomial 0x1EDC6F41, as iSCSI uses it (RFC 3720). Every block, log record and
- * manifest record is checked with it, so it runs over all that is read and written.
+ * CRC-32C, reflected, polynomial 0x1EDC6F41, as iSCSI uses it (RFC 3720). Every block, log record
+ * and manifest record is checked with it, so it runs over all that is read and written.
  *
- * The instruction (crc32 on x86-64, crc32cx on ARMv8) takes 8 bytes, has a latency of 3 cycles and can
- * start every cycle. One stream of it therefore idles two thirds of the time; three independent
+ * The instruction (crc32 on x86-64, crc32cx on ARMv8) takes 8 bytes, has a latency of 3 cycles and
+ * can start every cycle. One stream of it therefore idles two thirds of the time; three independent
  * streams over neighbouring lanes keep it busy:
  *
  *      | lane 0: LANE bytes | lane 1: LANE bytes | lane 2: LANE bytes | next round or tail ...
  *        crc goes in here     starts at 0          starts at 0
  *
- * CRC is linear, so crc(A B) = shift(crc(A)) ^ crc(B), where shift() carries a register over the length
- * of B in zero bytes. LANE is fixed, hence shift() is one 32x32 bit matrix, kept as four tables of 256
- * words (4 KiB) and applied with four look-ups. (The technique is Mark Adler's and Intel's.)
+ * CRC is linear, so crc(A B) = shift(crc(A)) ^ crc(B), where shift() carries a register over the
+ * length of B in zero bytes. LANE is fixed, hence shift() is one 32x32 bit matrix, kept as four
+ * tables of 256 words (4 KiB) and applied with four look-ups. (The technique is Mark Adler's and
+ * Intel's.)
  *
- * The portable version is slicing-by-8 (Kounavis and Berry, Intel 2005): eight tables, so that eight
- * bytes cost eight independent look-ups instead of eight dependent ones.
+ * The portable version is slicing-by-8 (Kounavis and Berry, Intel 2005): eight tables, so that
+ * eight bytes cost eight independent look-ups instead of eight dependent ones.
  *
  * Invariants: every function here works on the inverted register; only the public ones invert.
  * `chosen` starts as choose(), which builds the tables once and replaces itself. Whoever loads a

@@ -1,10 +1,11 @@
 /*
  * The ring of failures. Sentences are written into the caller's stack first and copied under the
- * mutex, so that the mutex is held for one memcpy; the log function runs outside of it, because it is
- * the user's code and may block on a slow terminal.
+ * mutex, so that the mutex is held for one memcpy; the log function runs outside of it, because it
+ * is the user's code and may block on a slow terminal.
  *
  * The slot of failure number n (counted from 0) is n % SDB_ERRORS_KEPT; the newest is total - 1.
- * It does not aggregate or limit: a caller that fails over and over decides itself how often to say so.
+ * It does not aggregate or limit: a caller that fails over and over decides itself how often to say
+ * so.
  */
 #include "util/errors.h"
 

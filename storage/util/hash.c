@@ -1,13 +1,14 @@
 /*
  * The 64-bit hash of filters, cache shards and hash tables.
  *
- * The idea is that of wyhash (Wang Yi) and xxh3 (Yann Collet): multiply two 64-bit words to 128 bits
- * and fold the halves together. One multiplication mixes 16 bytes and costs 3 to 4 cycles.
+ * The idea is that of wyhash (Wang Yi) and xxh3 (Yann Collet): multiply two 64-bit words to 128
+ * bits and fold the halves together. One multiplication mixes 16 bytes and costs 3 to 4 cycles.
  *
  *      fold(a, b) = a ^ b ^ low(a * b) ^ high(a * b)
  *
- * The plain fold, low ^ high, is 0 whenever either factor is 0, and then forgets the other one; keys
- * that hit a constant would collide in bulk. With a ^ b in it, a zero factor passes the other through.
+ * The plain fold, low ^ high, is 0 whenever either factor is 0, and then forgets the other one;
+ * keys that hit a constant would collide in bulk. With a ^ b in it, a zero factor passes the other
+ * through.
  *
  * Up to 16 bytes are read as two words that may overlap; the size goes into the last fold, so that
  * overlapping reads of different lengths differ. Longer input runs in two lanes of 16 bytes so that

@@ -13,10 +13,11 @@
  * that of negative ones, so it decides unless sizes are equal; then the bytes do. Strings: where
  * one ends and the other goes on, the terminator's 0x00 meets a byte that is larger, or an escaped
  * zero, and then 0x01 meets 0xff. No encoded element is the beginning of another one, hence a tuple
- * is a prefix, in bytes, of exactly the tuples that begin with it. (FoundationDB ends strings with a
- * single 0x00, and there ("a") is a prefix of ("a\0") too; one byte more is worth that clarity.)
+ * is a prefix, in bytes, of exactly the tuples that begin with it. (FoundationDB ends strings with
+ * a single 0x00, and there ("a") is a prefix of ("a\0") too; one byte more is worth that clarity.)
  *
- * A value has one encoding. The reader refuses every other: integers with leading zero bytes or below
+ * A value has one encoding. The reader refuses every other: integers with leading zero bytes or
+ * below
  * -2^63, a 0x00 in a string followed by anything but 0xff or 0x01. So two keys that read alike are
  * alike, and what the reader accepts the writer would have written; the fuzzer holds it to that.
  */

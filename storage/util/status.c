@@ -1,6 +1,7 @@
 /*
- * The words of every status. Logs and HTTP bodies show them, so they are short, lower-case and stable.
- * A switch and not an array: the compiler has no holes to leave, and unknown values get words too.
+ * The words of every status. Logs and HTTP bodies show them, so they are short, lower-case and
+ * stable. A switch and not an array: the compiler has no holes to leave, and unknown values get
+ * words too.
  */
 #include "storm/storm.h"
 

@@ -4,10 +4,10 @@
  *   real_input STORMD [RECORDS]          all of them unless told otherwise
  *
  * The records are what `apt-cache dumpavail` prints: every package that this machine could install,
- * about 60,000, each a paragraph of "Field: value" lines whose values go on in lines that begin with
- * a space. A record becomes a JSON object of its fields in their order, under the package's name; a
- * name that comes again (another version or architecture) is kept as name=version, and if that is
- * taken too, as name=version#number, so that no record is dropped.
+ * about 60,000, each a paragraph of "Field: value" lines whose values go on in lines that begin
+ * with a space. A record becomes a JSON object of its fields in their order, under the package's
+ * name; a name that comes again (another version or architecture) is kept as name=version, and if
+ * that is taken too, as name=version#number, so that no record is dropped.
  *
  *   1  PUT all of them over CONNECTIONS connections at once
  *   2  POST /admin/flush, kill -9, start, GET and compare all

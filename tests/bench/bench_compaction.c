@@ -4,9 +4,9 @@
  *
  *   bench_compaction DIR [keys [writes [value bytes [codec]]]]
  *
- * Prints writes/s while writing, the longest write, write amplification (bytes of tables written for each
- * byte of the user's), space (bytes of tables for each byte of a store loaded once), and the cost of
- * hits and misses in both stores. Values are half random, so deflate halves them.
+ * Prints writes/s while writing, the longest write, write amplification (bytes of tables written
+ * for each byte of the user's), space (bytes of tables for each byte of a store loaded once), and
+ * the cost of hits and misses in both stores. Values are half random, so deflate halves them.
  */
 #include <inttypes.h>
 #include <stdio.h>

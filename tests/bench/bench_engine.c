@@ -6,9 +6,10 @@
  *   STORM_BENCH_CODEC=0..3                 none, deflate (default), lz4, zstd
  *
  * Rows: fillseq, fillrandom, overwrite (unsynced, one writer), fillsync with 1 and 8 writers (each
- * write acknowledged after fdatasync), readrandom, readmissing, multiget (a hundred keys at once: at
- * random, missing, and runs of neighbours; an operation is a key), readseq, readkeys (the same without
- * values), readreverse. Reads check every value. One line a row: operations per second of wall time.
+ * write acknowledged after fdatasync), readrandom, readmissing, multiget (a hundred keys at once:
+ * at random, missing, and runs of neighbours; an operation is a key), readseq, readkeys (the same
+ * without values), readreverse. Reads check every value. One line a row: operations per second of
+ * wall time.
  */
 #include <inttypes.h>
 #include <pthread.h>

@@ -21,8 +21,8 @@
  * The value of a version is not stored here: it is generated from (seed, key, version), 1 byte to
  * 100 KB long, most of them small. A deletion is a version too.
  *
- * It does not show that writes survive power loss: what the kernel has, it keeps. The engine's tests
- * on the fault-injecting os layer do that.
+ * It does not show that writes survive power loss: what the kernel has, it keeps. The engine's
+ * tests on the fault-injecting os layer do that.
  */
 #include "http/server.h"
 

@@ -1,6 +1,6 @@
 /*
- * Any bytes as a run of operations and as a stored value: what is taken lies within the input, and an
- * operation that was taken is encoded again to one that reads the same.
+ * Any bytes as a run of operations and as a stored value: what is taken lies within the input, and
+ * an operation that was taken is encoded again to one that reads the same.
  */
 #include <stdlib.h>
 

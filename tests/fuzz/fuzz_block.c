@@ -1,6 +1,6 @@
 /*
- * Any bytes as the contents of a data block: read both ways, sought and checked. What comes out must
- * agree with itself: backwards is forwards reversed, if the whole block passes the check.
+ * Any bytes as the contents of a data block: read both ways, sought and checked. What comes out
+ * must agree with itself: backwards is forwards reversed, if the whole block passes the check.
  */
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /*
- * Any bytes into the key decoders. What they accept, a writer must write again byte by byte: one value,
- * one encoding. Skipping and reading must agree on where an element ends.
+ * Any bytes into the key decoders. What they accept, a writer must write again byte by byte: one
+ * value, one encoding. Skipping and reading must agree on where an element ends.
  */
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 /*
  * Everything that is read from a request before its body: target, query, entity tags, Prefer, media
- * types, times. The input is split at newlines: target, If-Match, Prefer, Content-Type, Accept. All of it
- * lies in memory of exactly its size, so that a byte read past the end is a report.
+ * types, times. The input is split at newlines: target, If-Match, Prefer, Content-Type, Accept. All
+ * of it lies in memory of exactly its size, so that a byte read past the end is a report.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,14 +1,15 @@
 /*
- * Any bytes as a log segment: reading them must not crash, and whatever was accepted must be stable.
+ * Any bytes as a log segment: reading them must not crash, and whatever was accepted must be
+ * stable.
  *
- * Input: one byte of mode, then the segment. Mode bit 0: a whole header is put before the bytes (else
- * they are the file from offset 0 on). Bit 1: checksums are made right along the records, so that
- * what lies behind them is reached. Bits 2 and 3: where to flip a bit after that, to make bad records
- * in good company.
+ * Input: one byte of mode, then the segment. Mode bit 0: a whole header is put before the bytes
+ * (else they are the file from offset 0 on). Bit 1: checksums are made right along the records, so
+ * that what lies behind them is reached. Bits 2 and 3: where to flip a bit after that, to make bad
+ * records in good company.
  *
- * Checked: what repair reads comes in order, and is all that replay reads; replay and open agree; an
- * append after the open is what the next replay ends with; a tail shows what was replayed, or says
- * that it cannot.
+ * Checked: what repair reads comes in order, and is all that replay reads; replay and open agree;
+ * an append after the open is what the next replay ends with; a tail shows what was replayed, or
+ * says that it cannot.
  */
 #include <stdlib.h>
 

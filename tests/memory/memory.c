@@ -3,10 +3,11 @@
  *
  *   memory MIB        memtables of so many MiB; MEMORY_LOOK=1 in the environment only prints
  *
- * A process of its own, on the real file system, so that the resident size is the store's and little
- * else's. A first store warms the process up: the pages of the libraries and what the heap keeps for
- * itself are in the resident size before the measuring begins. From then on, in each phase, the
- * resident size must be what it was before the second store plus that store's own figure, within
+ * A process of its own, on the real file system, so that the resident size is the store's and
+ * little else's. A first store warms the process up: the pages of the libraries and what the heap
+ * keeps for itself are in the resident size before the measuring begins. From then on, in each
+ * phase, the resident size must be what it was before the second store plus that store's own
+ * figure, within
  * 15 %; in the phases where the store holds next to nothing, within 8 MiB, for what builders and
  * codecs of a flush or compaction need, which is not in the figure.
  *

@@ -1,6 +1,6 @@
 /*
- * The model of change feeds: all operations that were committed, in order, and a feed that must show
- * exactly these. Any disagreement ends the program with 1.
+ * The model of change feeds: all operations that were committed, in order, and a feed that must
+ * show exactly these. Any disagreement ends the program with 1.
  */
 #ifndef TEST_MODEL_FEED_H
 #define TEST_MODEL_FEED_H

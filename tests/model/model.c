@@ -6,12 +6,12 @@
  * The store lives on the simulated disk with memtables of 64 KiB, so that flushes, tables and
  * recoveries happen all the time, and half of the time with tables so small that compaction does,
  * too. Operations: put, delete, touch, range delete, batches of those with conditions and expiry,
- * get, many gets at once, walks of iterators in both directions within bounds and prefixes, with and
- * without values, with and without a limit to what a move may skip, snapshots (each keeps a copy of
- * the array), flush, clock steps, reopening after a clean close, after kill -9 and after a power
- * loss that drops everything unsynced (every write is synced, so nothing may be missing). A change
- * feed must show what was committed (feed.h).
- * The seed is printed; with it a failure comes again. Any disagreement ends the program with 1.
+ * get, many gets at once, walks of iterators in both directions within bounds and prefixes, with
+ * and without values, with and without a limit to what a move may skip, snapshots (each keeps a
+ * copy of the array), flush, clock steps, reopening after a clean close, after kill -9 and after a
+ * power loss that drops everything unsynced (every write is synced, so nothing may be missing). A
+ * change feed must show what was committed (feed.h). The seed is printed; with it a failure comes
+ * again. Any disagreement ends the program with 1.
  */
 #include <inttypes.h>
 #include <stdio.h>

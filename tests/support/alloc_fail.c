@@ -2,8 +2,8 @@
  * The linker turns every call of malloc into one of __wrap_malloc, and __real_malloc into the real
  * one: see the link options in tests/CMakeLists.txt, which must name each function wrapped here.
  *
- * `fail_from` and `fail_to` bound the numbers of the allocations to fail: none while fail_from is 0.
- * Relaxed order is enough: a test arms before it starts threads and reads after it joined them.
+ * `fail_from` and `fail_to` bound the numbers of the allocations to fail: none while fail_from is
+ * 0. Relaxed order is enough: a test arms before it starts threads and reads after it joined them.
  */
 #include "alloc_fail.h"
 

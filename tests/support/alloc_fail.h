@@ -15,8 +15,8 @@
  *         ... status is STORM_OK or STORM_NO_MEMORY, nothing leaked, nothing changed ...
  *     } while (alloc_failures() > 0);
  *
- * Threads: the counters are atomic and belong to the process: with several threads allocating, which
- * of them meets the failure is up to the scheduler.
+ * Threads: the counters are atomic and belong to the process: with several threads allocating,
+ * which of them meets the failure is up to the scheduler.
  */
 #ifndef TEST_ALLOC_FAIL_H
 #define TEST_ALLOC_FAIL_H

@@ -1,6 +1,7 @@
 /*
- * Deterministic random numbers for tests: splitmix64 (Steele, Lea and Flood, 2014). A test prints its
- * seed at the start; RANDOM_SEED in the environment replaces it, to look for more or to see one again.
+ * Deterministic random numbers for tests: splitmix64 (Steele, Lea and Flood, 2014). A test prints
+ * its seed at the start; RANDOM_SEED in the environment replaces it, to look for more or to see one
+ * again.
  */
 #ifndef TEST_RANDOM_H
 #define TEST_RANDOM_H

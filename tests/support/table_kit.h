@@ -74,8 +74,8 @@ uint64_t kit_lies(void);
  *   | u16 index size | index | u16 props size | props | u16 filter size | filter | data |
  *
  * The index says how large the blocks are; data gives their contents, each after its codec byte,
- * until it is used up, zeroes after that; the true bytes and count of blocks follow the properties. False
- * when there is no such file. `file` has a maximum of KIT_ASSEMBLE_MAX.
+ * until it is used up, zeroes after that; the true bytes and count of blocks follow the properties.
+ * False when there is no such file. `file` has a maximum of KIT_ASSEMBLE_MAX.
  */
 enum { KIT_ASSEMBLE_MAX = 1 << 19 };
 bool kit_assemble(struct storm_slice parts, struct sdb_buffer *file);

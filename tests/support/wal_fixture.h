@@ -1,13 +1,15 @@
 /*
  * A log on the disk in memory, with a model of what it must say when it is opened again.
  *
- * A batch's bytes follow from its revision and the number of the append that wrote it, so a batch that
- * comes back is compared byte by byte, and one that failed or was dropped and then written anew under
- * the same revision is told from its dead predecessor. The model stands in for the manifest too: epoch, first needed segment
- * and fresh numbers live here and survive every power loss.
+ * A batch's bytes follow from its revision and the number of the append that wrote it, so a batch
+ * that comes back is compared byte by byte, and one that failed or was dropped and then written
+ * anew under the same revision is told from its dead predecessor. The model stands in for the
+ * manifest too: epoch, first needed segment and fresh numbers live here and survive every power
+ * loss.
  *
- * wal_fixture_reopen() asserts the log's promise: the replay begins at the first needed revision, has
- * no gap, holds what was synced, and nothing that is not the last successful append of its revision.
+ * wal_fixture_reopen() asserts the log's promise: the replay begins at the first needed revision,
+ * has no gap, holds what was synced, and nothing that is not the last successful append of its
+ * revision.
  */
 #ifndef TEST_WAL_FIXTURE_H
 #define TEST_WAL_FIXTURE_H

@@ -1,6 +1,7 @@
 /*
- * Suspending and resuming: whichever side comes second resumes, exactly once. The library's two functions
- * are replaced by ones that count, and that hold up one side until the other is where the test wants it.
+ * Suspending and resuming: whichever side comes second resumes, exactly once. The library's two
+ * functions are replaced by ones that count, and that hold up one side until the other is where the
+ * test wants it.
  */
 #include <sched.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /*
- * Who waits in the commit queue, and who wakes them: every wait has a waker, whatever comes between.
- * A wait without one would hang, so an alarm ends the program.
+ * Who waits in the commit queue, and who wakes them: every wait has a waker, whatever comes
+ * between. A wait without one would hang, so an alarm ends the program.
  */
 #include "store.h"
 

@@ -1,7 +1,8 @@
 /*
  * The engine under faults: power cuts before every change to the disk, every call failing in turn,
  * missing memory, rotten bytes. One rule for all of it: what was acknowledged is there, with its
- * value; what was refused with anything but "commit unknown" never appears; nothing is ever garbage.
+ * value; what was refused with anything but "commit unknown" never appears; nothing is ever
+ * garbage.
  */
 #include "store.h"
 

@@ -1,6 +1,7 @@
 /*
- * Range deletes in a whole store on the simulated disk: what readers see in every state of memtables
- * and tables, what a batch means, what compaction gives back, and when a range delete is gone.
+ * Range deletes in a whole store on the simulated disk: what readers see in every state of
+ * memtables and tables, what a batch means, what compaction gives back, and when a range delete is
+ * gone.
  */
 #include "store.h"
 

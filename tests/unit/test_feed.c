@@ -1,6 +1,6 @@
 /*
- * Change feeds when nothing goes wrong: order, completeness, retention, reopening, waiting. Damage and
- * failing disks are in test_feed_faults.c, races in test_feed_threads.c.
+ * Change feeds when nothing goes wrong: order, completeness, retention, reopening, waiting. Damage
+ * and failing disks are in test_feed_faults.c, races in test_feed_threads.c.
  */
 #include "feed_kit.h"
 

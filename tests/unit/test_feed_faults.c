@@ -1,7 +1,8 @@
 /*
- * Change feeds under faults: rotten bytes in the history, power cuts before every change to the disk,
- * every call failing in turn, a full disk. The rule: a feed shows what was committed and nothing
- * else, without gaps, and never stops the store from opening; where history is missing it says so.
+ * Change feeds under faults: rotten bytes in the history, power cuts before every change to the
+ * disk, every call failing in turn, a full disk. The rule: a feed shows what was committed and
+ * nothing else, without gaps, and never stops the store from opening; where history is missing it
+ * says so.
  */
 #include "feed_kit.h"
 

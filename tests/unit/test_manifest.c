@@ -1,7 +1,7 @@
 /*
- * The manifest on the simulated disk: what is written comes back; damage is refused, or, in the last
- * edit alone, dropped; power cuts, failing calls and missing memory leave the state before an edit or
- * the one after it.
+ * The manifest on the simulated disk: what is written comes back; damage is refused, or, in the
+ * last edit alone, dropped; power cuts, failing calls and missing memory leave the state before an
+ * edit or the one after it.
  */
 #include "sim_fixture.h"
 

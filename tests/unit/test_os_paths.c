@@ -1,7 +1,7 @@
 /*
- * The posix os layer where the kernel is at its least obliging: calls that a signal interrupts, that
- * transfer nothing, that fail though the descriptor is good. The functions are the C library's but
- * for the answers that a test asks for (linked with --wrap=pread --wrap=pwrite --wrap=pwritev
+ * The posix os layer where the kernel is at its least obliging: calls that a signal interrupts,
+ * that transfer nothing, that fail though the descriptor is good. The functions are the C library's
+ * but for the answers that a test asks for (linked with --wrap=pread --wrap=pwrite --wrap=pwritev
  * --wrap=fdatasync --wrap=ftruncate --wrap=fallocate --wrap=fstat --wrap=pthread_create).
  */
 #include <setjmp.h>

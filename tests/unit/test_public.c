@@ -1,6 +1,6 @@
 /*
- * The public functions: what they check themselves, and that each calls its engine's function or says
- * that there is none. The engine here is made up: it knows what it was asked.
+ * The public functions: what they check themselves, and that each calls its engine's function or
+ * says that there is none. The engine here is made up: it knows what it was asked.
  */
 #include <setjmp.h>
 #include <stdarg.h>

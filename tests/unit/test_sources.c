@@ -1,6 +1,6 @@
 /*
- * Merge and level sources against a sorted array, moved at random with changes of direction; sources
- * that fail and recover; and the rule of keep.h against a model that asks every snapshot.
+ * Merge and level sources against a sorted array, moved at random with changes of direction;
+ * sources that fail and recover; and the rule of keep.h against a model that asks every snapshot.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /*
- * The sync by interval, beside writers: while the disk is slow they go on; what is synced is what was
- * appended before, no more and no less; and who needs a sync of its own is not told a lie.
+ * The sync by interval, beside writers: while the disk is slow they go on; what is synced is what
+ * was appended before, no more and no less; and who needs a sync of its own is not told a lie.
  */
 #include "store.h"
 

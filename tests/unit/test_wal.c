@@ -1,6 +1,6 @@
 /*
- * The log when nothing goes wrong: what is appended comes back, segments roll, are released and used
- * again. Damage is in test_wal_damage.c, failing disks and power cuts in test_wal_faults.c.
+ * The log when nothing goes wrong: what is appended comes back, segments roll, are released and
+ * used again. Damage is in test_wal_damage.c, failing disks and power cuts in test_wal_faults.c.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,10 +2,11 @@
  * What the log says to files that were torn, rotten, swapped, foreign or missing.
  *
  * Permitted, exactly: damage to a record that the durable offset in a later record's intact header
- * covers, to any record in a segment that has a successor, and to the header of a segment with records,
- * is STORM_CORRUPT with file and offset. Damage to a record that no later header vouches for ends the
- * log there: that is the last synced record, or the last few when one damaged sector has hit the end
- * of one and the headers of all after it. Damage to bytes that belong to no record changes nothing.
+ * covers, to any record in a segment that has a successor, and to the header of a segment with
+ * records, is STORM_CORRUPT with file and offset. Damage to a record that no later header vouches
+ * for ends the log there: that is the last synced record, or the last few when one damaged sector
+ * has hit the end of one and the headers of all after it. Damage to bytes that belong to no record
+ * changes nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>

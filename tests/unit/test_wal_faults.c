@@ -1,7 +1,7 @@
 /*
  * The log on a disk that fails: power cuts before every change, failing calls of every kind, memory
- * that runs out. The promise is checked by the fixture at every open: what was acknowledged by a sync
- * is there, in order, without a gap, and nothing is there that was not appended with success.
+ * that runs out. The promise is checked by the fixture at every open: what was acknowledged by a
+ * sync is there, in order, without a gap, and nothing is there that was not appended with success.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -130,8 +130,8 @@ struct fault {
 };
 
 /*
- * As run_workload, but goes on after failures as a store does: a failed append is tried again by the
- * next round under the same revision, a broken log is opened again.
+ * As run_workload, but goes on after failures as a store does: a failed append is tried again by
+ * the next round under the same revision, a broken log is opened again.
  */
 static void run_stubborn(struct wal_fixture *f, const struct fault *fault)
 {
@@ -328,8 +328,9 @@ static void a_broken_log_keeps_its_files(void **state)
 }
 
 /*
- * A write that reports a failure after all of it was stored. The disk in memory stores the first half
- * of a half-done write, so the second half here is what the fresh segment already holds: zeroes.
+ * A write that reports a failure after all of it was stored. The disk in memory stores the first
+ * half of a half-done write, so the second half here is what the fresh segment already holds:
+ * zeroes.
  */
 static storm_status append_stored_but_failed(struct wal_fixture *f)
 {

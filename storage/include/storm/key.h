@@ -218,8 +218,8 @@ static inline STORM_MUST_CHECK storm_status storm_key_finish(const struct storm_
 
 /*
  * The end of the range of all keys that begin with `prefix`: the smallest key after them, written
- * into `room`, which has prefix.size bytes. Empty when there is none (an empty prefix, or all 0xff),
- * which storm_iter_options takes as "no bound". For any bytes, not only tuples.
+ * into `room`, which has prefix.size bytes. Empty when there is none (an empty prefix, or all
+ * 0xff), which storm_iter_options takes as "no bound". For any bytes, not only tuples.
  */
 STORM_API struct storm_slice storm_key_prefix_end(uint8_t *room, struct storm_slice prefix);
 
@@ -251,9 +251,9 @@ enum storm_key_type {
 STORM_API enum storm_key_type storm_key_next_type(const struct storm_key_reader *reader);
 
 /*
- * Read the next element. STORM_INVALID when there is none, it is of another type, its number does not
- * fit the type of *x, or the bytes are not what a writer would have written; *x is then 0 or empty.
- * A failed read does not move the reader. Any bytes may be given: nothing past them is read.
+ * Read the next element. STORM_INVALID when there is none, it is of another type, its number does
+ * not fit the type of *x, or the bytes are not what a writer would have written; *x is then 0 or
+ * empty. A failed read does not move the reader. Any bytes may be given: nothing past them is read.
  */
 STORM_API STORM_MUST_CHECK storm_status storm_key_next_i32(struct storm_key_reader *reader,
                                                            int32_t *x);

@@ -8,14 +8,16 @@
  *   >= 1       waits for room                            STORM_BUSY
  *   disk >= 1  STORM_NO_SPACE                            STORM_NO_SPACE
  *
- * The pressure is worked out once a commit group, and when a flush, a compaction or a look at the disk
- * has changed what it depends on; a write only compares a number. Who sleeps here is in no queue,
- * has no turn and does not hold mu, so it holds up nobody else, a synced writer least of all.
+ * The pressure is worked out once a commit group, and when a flush, a compaction or a look at the
+ * disk has changed what it depends on; a write only compares a number. Who sleeps here is in no
+ * queue, has no turn and does not hold mu, so it holds up nobody else, a synced writer least of
+ * all.
  *
- * Wakers. room_cond is signalled by everything that can lower the pressure or end the waiting: a flush's
- * end, well or not (flush.c), a compaction's end or its having nothing to do (compact.c), a look at the
- * disk (below; the flush thread looks each second while the disk is nearly full), the close, and
- * sdb_lsm_break. A slowed writer has the clock besides; a held one has the commit thread's.
+ * Wakers. room_cond is signalled by everything that can lower the pressure or end the waiting: a
+ * flush's end, well or not (flush.c), a compaction's end or its having nothing to do (compact.c), a
+ * look at the disk (below; the flush thread looks each second while the disk is nearly full), the
+ * close, and sdb_lsm_break. A slowed writer has the clock besides; a held one has the commit
+ * thread's.
  *
  * Time here is the real monotonic clock, not the os's: it is slept by.
  */

@@ -5,8 +5,9 @@
  *   operation: kind u8 | key length varint | key | [value length varint | stored value]
  *
  * The value part belongs to puts; a range delete has its start for key (empty = the first) and its
- * end for value (empty = past the last). Checks are not encoded; they live in `checks` only. Touches
- * become puts when the batch is written (touch.c): a second run of operations is made then, `touched`.
+ * end for value (empty = past the last). Checks are not encoded; they live in `checks` only.
+ * Touches become puts when the batch is written (touch.c): a second run of operations is made then,
+ * `touched`.
  *
  * The last operation on a key wins. All of a batch has one revision, and a range delete hides only
  * what is older, so one that is added turns the puts and touches before it that it covers into

@@ -2,8 +2,8 @@
  * The range of keys that an iterator may show: start, end and prefix of its options, made one.
  *
  * The keys with a prefix are those from the prefix itself up to, not including, its successor: the
- * last byte that is not 0xff raised by one, and what follows it cut off. A prefix of nothing but 0xff
- * has no successor, and needs none: no key without it comes behind the keys with it.
+ * last byte that is not 0xff raised by one, and what follows it cut off. A prefix of nothing but
+ * 0xff has no successor, and needs none: no key without it comes behind the keys with it.
  */
 #ifndef SDB_LSM_DB_BOUNDS_H
 #define SDB_LSM_DB_BOUNDS_H

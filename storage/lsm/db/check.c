@@ -1,15 +1,16 @@
 /*
  * Conditions on writes: optimistic reads before the turn, a memory-only decision at the turn.
  *
- * Before it queues, a writer looks its keys up like any reader (this may read the disk) and remembers
- * `read_revision`, the revision visible before it took its view. At the turn the leader only asks
- * the memtables whether a key has a version newer than that. This is complete as long as the
- * memtable that was active in the writer's view is still there: everything that view could not
+ * Before it queues, a writer looks its keys up like any reader (this may read the disk) and
+ * remembers `read_revision`, the revision visible before it took its view. At the turn the leader
+ * only asks the memtables whether a key has a version newer than that. This is complete as long as
+ * the memtable that was active in the writer's view is still there: everything that view could not
  * see was written into that memtable or a later one. If it has been flushed away meanwhile (the
- * writer was away for a whole flush), the check is not decided: must_retry, and the writer reads again.
+ * writer was away for a whole flush), the check is not decided: must_retry, and the writer reads
+ * again.
  *
- * Range deletes are in no memtable, but in the view of the turn, all that the writer's view could not
- * see among them: a key whose state is older than one that covers it is absent.
+ * Range deletes are in no memtable, but in the view of the turn, all that the writer's view could
+ * not see among them: a key whose state is older than one that covers it is absent.
  *
  * Members of one group have not reached the memtable yet when later members are decided, so what
  * they did to keys stands in the overlay: a hash table by key and a list of range deletes, filled

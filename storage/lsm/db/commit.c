@@ -1,32 +1,33 @@
 /*
  * Commits: a queue, a turn, groups.
  *
- * A writer encodes its batch without any lock, takes mu and joins the queue. The writer at the front
- * leads when the turn is free: it takes a group of the writers behind it (to 1 MiB), and without
- * holding mu decides their conditions, gives each its revision, appends one log record for all,
- * inserts into the memtable while the disk writes, syncs if any of them asked for it; then it
- * publishes the group's last revision (`visible`), wakes the others and passes the turn on.
- * Nothing is visible before it is as durable as its writer asked for: an unsynced write behind a
- * synced one in the same group waits with it.
+ * A writer encodes its batch without any lock, takes mu and joins the queue. The writer at the
+ * front leads when the turn is free: it takes a group of the writers behind it (to 1 MiB), and
+ * without holding mu decides their conditions, gives each its revision, appends one log record for
+ * all, inserts into the memtable while the disk writes, syncs if any of them asked for it; then it
+ * publishes the group's last revision (`visible`), wakes the others and passes the turn on. Nothing
+ * is visible before it is as durable as its writer asked for: an unsynced write behind a synced one
+ * in the same group waits with it.
  *
  *   queue:   [A B C D] E F        A leads A..D; E leads next
  *   states:  IDLE -> QUEUED -> DONE
  *
- * A thread that waits leads itself: no hand-over to another thread, which would cost 10 us and more.
- * A group that begins with an asynchronous write is led by the commit thread, so that its
- * submitter never waits for the disk; only an asynchronous write that needs no sync, finds the queue
- * empty and fits the present segment is committed by its submitter on the spot (one write(2)).
+ * A thread that waits leads itself: no hand-over to another thread, which would cost 10 us and
+ * more. A group that begins with an asynchronous write is led by the commit thread, so that its
+ * submitter never waits for the disk; only an asynchronous write that needs no sync, finds the
+ * queue empty and fits the present segment is committed by its submitter on the spot (one
+ * write(2)).
  *
- * The re-join window: writers that were just woken need a moment to come back with their next write.
- * A leader that synced for n > 1 last time waits until n have queued, at most half a sync or
+ * The re-join window: writers that were just woken need a moment to come back with their next
+ * write. A leader that synced for n > 1 last time waits until n have queued, at most half a sync or
  * 150 us. Without it half the writers always miss the sync (measured on the prototype: 1.7 times the
  * commits at 2 to 4 writers, 1.3 times at 8).
  *
- * Failures: the memtable's memory for the whole group is reserved before the append, so that running
- * out of it is met while nothing has happened yet; an append that failed leaves no trace and its
- * revisions are given out again. A failed sync leaves it open whether the group will be found after a
- * restart: its members get STORM_COMMIT_UNKNOWN, nothing of it becomes visible, and the store takes no
- * more writes until it is opened again (sdb_lsm_break).
+ * Failures: the memtable's memory for the whole group is reserved before the append, so that
+ * running out of it is met while nothing has happened yet; an append that failed leaves no trace
+ * and its revisions are given out again. A failed sync leaves it open whether the group will be
+ * found after a restart: its members get STORM_COMMIT_UNKNOWN, nothing of it becomes visible, and
+ * the store takes no more writes until it is opened again (sdb_lsm_break).
  */
 #include <stdlib.h>
 

@@ -30,8 +30,9 @@ struct sdb_compaction {
 };
 
 /*
- * Run it. STORM_CLOSED when the store is closing or broken, the progress function's status when that ended it;
- * otherwise whatever failed. After a failure nothing has changed but is_quarantined of damaged inputs.
+ * Run it. STORM_CLOSED when the store is closing or broken, the progress function's status when
+ * that ended it; otherwise whatever failed. After a failure nothing has changed but is_quarantined
+ * of damaged inputs.
  */
 storm_status sdb_compaction_run(struct sdb_compaction *job);
 

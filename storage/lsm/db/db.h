@@ -1,7 +1,8 @@
 /*
  * One open store of the embedded engine, and who may touch what.
  *
- * Locks, in the order in which they are taken (never one to the left while holding one to the right):
+ * Locks, in the order in which they are taken (never one to the left while holding one to the
+ * right):
  *
  *   manifest_mu > mu > view_mu, garbage.mu, errors.mu, feeds.mu, the log's list, a cache shard
  *
@@ -224,7 +225,8 @@ static inline bool sdb_mem_is_empty(const struct sdb_mem *mem)
 }
 
 /* The size of a log segment: as large as all memtables together, since that is what it protects, but
- * not above 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost little
+ * not above 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost
+ * little
  * disk. */
 static inline uint64_t sdb_segment_bytes(const struct sdb_lsm *db)
 {
@@ -287,8 +289,8 @@ struct sdb_view *sdb_view_alloc(void);
 void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view);
 
 /*
- * The revision of the newest range delete at or below `revision` that covers `key`, 0 = none: versions
- * below it are deleted for who reads at `revision`.
+ * The revision of the newest range delete at or below `revision` that covers `key`, 0 = none:
+ * versions below it are deleted for who reads at `revision`.
  */
 uint64_t sdb_view_search_floor(const struct sdb_view *view, struct storm_slice key,
                                uint64_t revision);
@@ -446,8 +448,9 @@ void sdb_lsm_iter_resume(storm_iter *iter);
 storm_snapshot *sdb_lsm_snapshot_create(storm_db *db);
 void sdb_lsm_snapshot_release(storm_snapshot *snapshot);
 /*
- * Copy the revisions of all snapshots, ascending, into fresh memory. Behind them, not counted, stands
- * what is visible now: with it they are all at which anybody may read. mu is held by the caller.
+ * Copy the revisions of all snapshots, ascending, into fresh memory. Behind them, not counted,
+ * stands what is visible now: with it they are all at which anybody may read. mu is held by the
+ * caller.
  */
 storm_status sdb_snapshots_list(struct sdb_lsm *db, uint64_t **revisions, size_t *count);
 

@@ -5,8 +5,8 @@
  *   batch           | op 0 | op 1 | op 2 |                            one change each
  *
  * A feed takes records from the log's tail as soon as readers may see them (`visible`), and takes
- * them apart op by op; slices point into the tail's buffer. It holds no log back and no memory while
- * there is nothing to read.
+ * them apart op by op; slices point into the tail's buffer. It holds no log back and no memory
+ * while there is nothing to read.
  *
  * Waiting. A feed that waits, as a thread or with a callback, is linked into db->feeds.waiters with
  * the revision that it waits for. Who publishes looks at the number of waiters only; if there are

@@ -1,21 +1,23 @@
 /*
  * Flush: sealed memtables become one level-0 table, on a thread of its own.
  *
- * All memtables that are sealed when a flush begins go into one table, so a burst of writes does not leave
- * a litter of small ones. Order, each step durable before the next:
+ * All memtables that are sealed when a flush begins go into one table, so a burst of writes does
+ * not leave a litter of small ones. Order, each step durable before the next:
  *
  *   table written and synced -> directory synced -> manifest edit (table added, replay begins at the
  *   log of the oldest memtable left, revisions up to R are in tables) -> version and view replaced
  *   -> log segments released
  *
- * The memtables' range deletes go into the version with the same edit; memtables that hold nothing else
- * leave no table. What is written is decided by keep.h: a key that was put and deleted within these memtables and is in no
- * table leaves nothing behind, and when nothing is left there is no table.
+ * The memtables' range deletes go into the version with the same edit; memtables that hold nothing
+ * else leave no table. What is written is decided by keep.h: a key that was put and deleted within
+ * these memtables and is in no table leaves nothing behind, and when nothing is left there is no
+ * table.
  *
- * A crash before the edit leaves an orphan table, which the next open removes, and a log that is still
- * replayed. After a failure (disk full, say) the memtables stay where they are, readable; the flush is tried
- * again when something new is sealed, when storm_flush asks, or after a second. A store that is broken flushes no more:
- * what a failed group left in the memtable must never reach a table.
+ * A crash before the edit leaves an orphan table, which the next open removes, and a log that is
+ * still replayed. After a failure (disk full, say) the memtables stay where they are, readable; the
+ * flush is tried again when something new is sealed, when storm_flush asks, or after a second. A
+ * store that is broken flushes no more: what a failed group left in the memtable must never reach a
+ * table.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -185,10 +187,11 @@ static storm_status flush_once(struct sdb_lsm *db)
 }
 
 /*
- * While compaction has work in level 0, fewer and larger tables help it, and whoever reads, more than
- * early ones: the more tables there are, the more memtables gather first, up to three quarters of
- * their places and a quarter of the write buffer. The last table before writes stop is not written
- * while memory can take its place. Nobody who waits for a flush is made to wait longer. mu is held.
+ * While compaction has work in level 0, fewer and larger tables help it, and whoever reads, more
+ * than early ones: the more tables there are, the more memtables gather first, up to three quarters
+ * of their places and a quarter of the write buffer. The last table before writes stop is not
+ * written while memory can take its place. Nobody who waits for a flush is made to wait longer. mu
+ * is held.
  */
 static bool is_better_later(const struct sdb_lsm *db)
 {
@@ -204,8 +207,8 @@ static bool is_better_later(const struct sdb_lsm *db)
 }
 
 /*
- * Wait for a memtable to flush, or until a segment of log is kept no longer. While the disk is nearly
- * full, look at it every second. mu is held.
+ * Wait for a memtable to flush, or until a segment of log is kept no longer. While the disk is
+ * nearly full, look at it every second. mu is held.
  */
 static void wait_for_work(struct sdb_lsm *db, bool is_broken)
 {

@@ -1,15 +1,16 @@
 /*
  * Reading many keys of one state: one view, one revision, one clock.
  *
- * The keys are put in order (an array of our own; the caller's stays as it is) and taken through the
- * sources of the view, newest first, all through one before any goes to the next:
+ * The keys are put in order (an array of our own; the caller's stays as it is) and taken through
+ * the sources of the view, newest first, all through one before any goes to the next:
  *
  *   active memtable, sealed ones | level 0, table by table | level 1 | ... | level 6
  *
- * Whoever is found leaves; those that are left stay in order. So neighbours follow each other through
- * nodes, tables and indexes that are in the processor's cache by then, and a block that several of
- * them share is fetched once. In a memtable and in a level up to GROUP keys go side by side, because the time of a lookup is
- * mostly waiting for memory, and waits for different keys can overlap. In a level:
+ * Whoever is found leaves; those that are left stay in order. So neighbours follow each other
+ * through nodes, tables and indexes that are in the processor's cache by then, and a block that
+ * several of them share is fetched once. In a memtable and in a level up to GROUP keys go side by
+ * side, because the time of a lookup is mostly waiting for memory, and waits for different keys can
+ * overlap. In a level:
  *
  *   1  which file, by the guide; fetch the line of its filter
  *   2  ask the filters; of those that pass: which block

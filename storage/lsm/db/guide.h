@@ -2,9 +2,9 @@
  * Where in a level a key may be, told without touching the files.
  *
  * A lookup that went through file descriptions would wait for the memory of several of them, and of
- * their tables, for each level. A guide has side by side what it wants to know of all files of a level: sixteen
- * bytes of their bounds (behind what all bounds share) and where their filters are. Only ties of
- * sixteen bytes go to the whole keys.
+ * their tables, for each level. A guide has side by side what it wants to know of all files of a
+ * level: sixteen bytes of their bounds (behind what all bounds share) and where their filters are.
+ * Only ties of sixteen bytes go to the whole keys.
  *
  * Immutable once the tables are open, part of a version's level, and so of no level that is only a
  * run of another's files.

@@ -3,12 +3,13 @@
  *
  *   manifest record durable -> version and view replaced -> removed tables marked is_deleted
  *
- * in this order, all under manifest_mu. The files of removed tables go when the last version that holds them
- * does, and never before the edit is durable.
+ * in this order, all under manifest_mu. The files of removed tables go when the last version that
+ * holds them does, and never before the edit is durable.
  *
- * A failed append leaves the edit in doubt: half a record may be on the disk, or all of one. Tables that
- * it would add therefore stay on the disk (`doubtful`) although nothing refers to them. The manifest
- * begins a new file with the next edit; once that has succeeded the doubt is gone, and so are they.
+ * A failed append leaves the edit in doubt: half a record may be on the disk, or all of one. Tables
+ * that it would add therefore stay on the disk (`doubtful`) although nothing refers to them. The
+ * manifest begins a new file with the next edit; once that has succeeded the doubt is gone, and so
+ * are they.
  */
 #include <stdlib.h>
 
@@ -83,8 +84,9 @@ static struct sdb_version *replace(struct sdb_lsm *db, const struct sdb_edit *ed
 }
 
 /*
- * The version behind the edit, without the range deletes that no table needs any more: the edit says
- * so too then, in arrays of *diff. manifest_mu is held; `readers` as sdb_snapshots_list() has them.
+ * The version behind the edit, without the range deletes that no table needs any more: the edit
+ * says so too then, in arrays of *diff. manifest_mu is held; `readers` as sdb_snapshots_list() has
+ * them.
  */
 static storm_status make_version(const struct sdb_version *before, struct sdb_edit *edit,
                                  const uint64_t *readers, size_t snapshot_count,

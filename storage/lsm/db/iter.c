@@ -1,8 +1,8 @@
 /*
  * The iterator that users see: live keys, one version each, of one view at one revision.
  *
- * It runs over a merge of everything in the view: memtables, level-0 tables, one source a deeper level. In the
- * merge a key's versions stand newest first, so
+ * It runs over a merge of everything in the view: memtables, level-0 tables, one source a deeper
+ * level. In the merge a key's versions stand newest first, so
  *
  *   forward   the source stands on the entry shown; the older versions behind it are passed over on
  *             the way to the next key;
@@ -12,12 +12,13 @@
  * `goes_back` tells the two apart. A change of direction seeks once. The clock is read once, at
  * creation, so that a key does not expire in the middle of a scan.
  *
- * What a move passes over (deletes, expired puts, older versions, versions the revision may not see)
- * is counted one by one against max_skipped. The move stops with STORM_MORE on the first entry of a
- * key, when that entry would be one too many; so whoever seeks to this key, with this iterator or
- * another, in this direction or the other, neither misses nor doubles a key. It never stops among
- * the versions of a key: past JUMP_AFTER of them, or at the limit, it gets to the one it wants and out of
- * the key by a search, which passes over nothing. So every move deals with one key at least.
+ * What a move passes over (deletes, expired puts, older versions, versions the revision may not
+ * see) is counted one by one against max_skipped. The move stops with STORM_MORE on the first entry
+ * of a key, when that entry would be one too many; so whoever seeks to this key, with this iterator
+ * or another, in this direction or the other, neither misses nor doubles a key. It never stops
+ * among the versions of a key: past JUMP_AFTER of them, or at the limit, it gets to the one it
+ * wants and out of the key by a search, which passes over nothing. So every move deals with one key
+ * at least.
  */
 #include <stdlib.h>
 

@@ -19,8 +19,9 @@
  *
  * CURRENT names the manifest that counts, with a checksum of its own:
  *   MANIFEST-0000000007 8f1c2a3b\n
- * It is replaced by write, fsync, rename, fsync of the directory. A new manifest is begun at every open,
- * when one passes 4 MiB, and after a failed append (so that a half-written record is left behind).
+ * It is replaced by write, fsync, rename, fsync of the directory. A new manifest is begun at every
+ * open, when one passes 4 MiB, and after a failed append (so that a half-written record is left
+ * behind).
  */
 #ifndef SDB_LSM_DB_MANIFEST_H
 #define SDB_LSM_DB_MANIFEST_H

@@ -2,10 +2,11 @@
  * A merge of sorted sources, by a binary heap of source indexes.
  *
  * The heap's root is the current source; its entry is copied (slices, not bytes) into the merge's
- * own struct. Going forward the heap is ordered by the smallest entry, going back by the largest; a turn
- * positions every other source around the current entry again. Equal entries are ordered by the place
- * of their sources in the list, so that the merge shows one order whichever way it goes. One source that fails makes the merge fail:
- * a read that silently lacks a run would be a wrong answer.
+ * own struct. Going forward the heap is ordered by the smallest entry, going back by the largest; a
+ * turn positions every other source around the current entry again. Equal entries are ordered by
+ * the place of their sources in the list, so that the merge shows one order whichever way it goes.
+ * One source that fails makes the merge fail: a read that silently lacks a run would be a wrong
+ * answer.
  */
 #include <stdlib.h>
 

@@ -4,8 +4,8 @@
  *   begin -> add ... add -> finish -> (the edit becomes durable) -> end
  *
  * Tables are opened as they are needed and cut at a target size, never between versions of one
- * key, and rather where a table of the level below ends: a table that lies across few of those makes
- * for a small job later. After finish all tables and their names are durable and open for
+ * key, and rather where a table of the level below ends: a table that lies across few of those
+ * makes for a small job later. After finish all tables and their names are durable and open for
  * reading, but no manifest knows them.
  *
  * One thread; mu is not held.
@@ -74,8 +74,8 @@ enum storm_codec sdb_level_codec(const struct sdb_lsm *db, unsigned level);
 /*
  * Make an edit durable and what it says current: manifest, version, view. With it the `flushed`
  * oldest sealed memtables go (then the edit's log number is filled in). Removed tables are marked
- * for deletion. After a failure the added tables' files must stay, for a crash may yet bring the edit
- * back: they are kept until a later edit has superseded it.
+ * for deletion. After a failure the added tables' files must stay, for a crash may yet bring the
+ * edit back: they are kept until a later edit has superseded it.
  */
 storm_status sdb_install(struct sdb_lsm *db, struct sdb_edit *edit, size_t flushed);
 

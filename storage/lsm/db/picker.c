@@ -1,10 +1,10 @@
 /*
  * Choosing jobs; picker.h has the shape of the tree and the order of urgency.
  *
- * Every rule ends in build(): given tables of a level it finds the output level and the inputs there, or refuses
- * because a quarantined table is in the way or the disk has no room; then the rule goes on to its next
- * candidate. No rule can run for ever: each job moves data down, or removes tables, or rewrites a table
- * of the last level so that what made it a candidate is gone.
+ * Every rule ends in build(): given tables of a level it finds the output level and the inputs
+ * there, or refuses because a quarantined table is in the way or the disk has no room; then the
+ * rule goes on to its next candidate. No rule can run for ever: each job moves data down, or
+ * removes tables, or rewrites a table of the last level so that what made it a candidate is gone.
  */
 #include "lsm/db/picker.h"
 
@@ -27,7 +27,8 @@ enum { RANGES_FELT = 128 };
 void sdb_tuning_init(struct sdb_tuning *tuning, const struct storm_options *options)
 {
     /* 4 MiB above the last level: a job is one such table and the ten times larger part of the next level
-     * below it, so level 0 waits for less than a second. 32 MiB in the last level of a large store keep
+     * below it, so level 0 waits for less than a second. 32 MiB in the last level of a large store
+     * keep
      * 100 GiB at some 3,000 tables. */
     *tuning = (struct sdb_tuning){
         .table_bytes = 4 * MIB,
@@ -213,9 +214,9 @@ static bool build(const struct sdb_pick_input *input, enum sdb_reason reason, un
 }
 
 /*
- * A job out of level 0: the oldest tables first, as many as no quarantined one stands among; a run in front
- * of (newer than) a quarantined table goes only if it overlaps nothing behind it. Only tables
- * numbered below `before`.
+ * A job out of level 0: the oldest tables first, as many as no quarantined one stands among; a run
+ * in front of (newer than) a quarantined table goes only if it overlaps nothing behind it. Only
+ * tables numbered below `before`.
  */
 static bool build_level0(const struct sdb_pick_input *input, enum sdb_reason reason,
                          uint64_t before, struct sdb_pick *pick)

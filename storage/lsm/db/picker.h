@@ -11,8 +11,8 @@
  *   L6   settled    whatever the data is
  *
  * So the bytes above the last level stay near a ninth of it whatever the store's size (the dynamic
- * level sizes of RocksDB). A small store has L5 for its base: there level 0 is merged fast and often,
- * so that the last level is rewritten, and compressed, seldom.
+ * level sizes of RocksDB). A small store has L5 for its base: there level 0 is merged fast and
+ * often, so that the last level is rewritten, and compressed, seldom.
  *
  * What is picked, most urgent first:
  *   0 range deletes: tables in which they leave nothing to be seen go at once, without being read,
@@ -31,16 +31,16 @@
  *   6 when the store is idle: what is left in level 0, so that a settled store reads as if it had been
  *     loaded once.
  *
- * The three thresholds together keep a settled store below 1.5 times its live data: at worst an eighth
- * hidden from above, a fifth of the rest expired, and seldom a tenth old versions.
+ * The three thresholds together keep a settled store below 1.5 times its live data: at worst an
+ * eighth hidden from above, a fifth of the rest expired, and seldom a tenth old versions.
  *
- * Inputs of a job: tables of one level (all eligible ones of level 0; else one), and every table of the output
- * level that overlaps their range. When the levels below have nothing in that range the output goes
- * straight to the deepest such level. Small neighbours in the output level are taken in,
- * so that a trickle of writes cannot leave a litter of small tables.
+ * Inputs of a job: tables of one level (all eligible ones of level 0; else one), and every table of
+ * the output level that overlaps their range. When the levels below have nothing in that range the
+ * output goes straight to the deepest such level. Small neighbours in the output level are taken
+ * in, so that a trickle of writes cannot leave a litter of small tables.
  *
- * A compaction must not be what fills the disk: a job whose inputs are larger than the room there is
- * passed over, so that smaller ones, and moves, which need none, still go.
+ * A compaction must not be what fills the disk: a job whose inputs are larger than the room there
+ * is passed over, so that smaller ones, and moves, which need none, still go.
  *
  * A quarantined table is never an input, nor is what would have to pass it on the way down:
  * newer data must not end up below older data.

@@ -18,8 +18,8 @@
  *
  * There is no step anywhere: what a write waits for is continuous in every sensor. So writes slow
  * down long before they would have to stop, and settle where they come as fast as they drain
- * (bLSM's spring and gear; rocksdb issue 9423 shows what steps do). A drain that is measured wrong by
- * some factor moves that point, and no more.
+ * (bLSM's spring and gear; rocksdb issue 9423 shows what steps do). A drain that is measured wrong
+ * by some factor moves that point, and no more.
  */
 #ifndef SDB_LSM_DB_PRESSURE_H
 #define SDB_LSM_DB_PRESSURE_H

@@ -2,9 +2,9 @@
  * Range deletes on their way in: from batches into the set of the active memtable, at a commit and
  * when the log is replayed.
  *
- * A commit with range deletes makes ready before the log append what it will need behind it: the new
- * set and the view that shows it. So it fails for want of memory while nothing has happened, and
- * once its record is durable nothing can fail any more.
+ * A commit with range deletes makes ready before the log append what it will need behind it: the
+ * new set and the view that shows it. So it fails for want of memory while nothing has happened,
+ * and once its record is durable nothing can fail any more.
  */
 #ifndef SDB_LSM_DB_RANGE_WRITE_H
 #define SDB_LSM_DB_RANGE_WRITE_H

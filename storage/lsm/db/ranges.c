@@ -1,15 +1,15 @@
 /*
  * Building sets of range deletes, and searching them; ranges.h draws one.
  *
- * A set is built by a sweep over the sorted bounds of its range deletes. Between two bounds the same
- * ones are open, newest first; those that somebody can tell from the next newer one go into the
- * fragment, and neighbours that come out alike are one fragment. A range delete that is in no
- * fragment is not in the set. That keeps sets small whatever is written: a fragment has one revision
- * and at most one more for each snapshot.
+ * A set is built by a sweep over the sorted bounds of its range deletes. Between two bounds the
+ * same ones are open, newest first; those that somebody can tell from the next newer one go into
+ * the fragment, and neighbours that come out alike are one fragment. A range delete that is in no
+ * fragment is not in the set. That keeps sets small whatever is written: a fragment has one
+ * revision and at most one more for each snapshot.
  *
- * Why leaving one out changes nothing for those beside it: let r be left out below the next newer n,
- * since nobody reads in [r, n). For the next older o, "somebody reads in [o, r)" and "in [o, n)" are
- * then the same question.
+ * Why leaving one out changes nothing for those beside it: let r be left out below the next newer
+ * n, since nobody reads in [r, n). For the next older o, "somebody reads in [o, r)" and "in [o, n)"
+ * are then the same question.
  *
  * The finished set lies in one allocation: struct | list | fragments | revisions | bytes of keys.
  */

@@ -2,9 +2,9 @@
  * Sets of range deletes: for any key, which of them cover it?
  *
  * A range delete {start, end, revision} hides every version of the keys in [start, end) whose
- * revision is below its own. It is never an entry of a memtable or a table: sets of them stand beside
- * the memtable that was active when they were written, and, once that is flushed, in the version.
- * sweep.h tells how they get there and when they leave.
+ * revision is below its own. It is never an entry of a memtable or a table: sets of them stand
+ * beside the memtable that was active when they were written, and, once that is flushed, in the
+ * version. sweep.h tells how they get there and when they leave.
  *
  * A set is immutable and reference counted, and holds its range deletes twice: as they were written
  * (`list`), and cut into fragments that do not overlap, so that a lookup is one binary search:
@@ -51,8 +51,9 @@ struct sdb_ranges {
  * (end at or before start) are left out.
  *
  * `seen` are the revisions, ascending, at which somebody may read: all snapshots, and last what is
- * visible now. A range delete that newer ones hide from each of those, and from whoever reads later,
- * is left out: so a range that is deleted again and again is there once. `seen` NULL: all are kept.
+ * visible now. A range delete that newer ones hide from each of those, and from whoever reads
+ * later, is left out: so a range that is deleted again and again is there once. `seen` NULL: all
+ * are kept.
  */
 storm_status sdb_ranges_create(struct sdb_ranges *const *sets, size_t set_count,
                                const struct sdb_range *more, size_t more_count,

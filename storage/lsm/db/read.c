@@ -2,11 +2,12 @@
  * Point reads: memtables newest first, level 0 newest first, then one table a level.
  *
  * The first version found at or below the wanted revision is the answer, because newer sources are
- * asked first; unless a range delete is newer than it. The key is hashed once for all filters. Which
- * tables may hold the key is told by the levels' guides; their filters are fetched all at once, before
- * the first is asked, so that a miss waits for memory once and not once a level. A table that holds
- * only what a range delete hides is not asked. One that could not be opened because it is damaged
- * makes the keys in its range unreadable, not the store: nobody knows whether it hid something older.
+ * asked first; unless a range delete is newer than it. The key is hashed once for all filters.
+ * Which tables may hold the key is told by the levels' guides; their filters are fetched all at
+ * once, before the first is asked, so that a miss waits for memory once and not once a level. A
+ * table that holds only what a range delete hides is not asked. One that could not be opened
+ * because it is damaged makes the keys in its range unreadable, not the store: nobody knows whether
+ * it hid something older.
  */
 #include "lsm/db/db.h"
 #include "lsm/db/value.h"

@@ -10,21 +10,21 @@
  *             merge  everything into the last level in one pass                repair_merge.c
  *   commit    see below
  *
- * It keeps when it can: when the manifest is trusted and all that the log adds is newer than what is
- * in the tables. Else only a merge gives each key its newest version, whatever is there twice and
- * in whatever order it was made. With a manifest, tables that it does not name are left out: they
- * are old inputs of compactions, whose deletes may be gone. The exception is what a flush wrote
- * and the manifest did not come to name, if the log, which has it too, is damaged.
+ * It keeps when it can: when the manifest is trusted and all that the log adds is newer than what
+ * is in the tables. Else only a merge gives each key its newest version, whatever is there twice
+ * and in whatever order it was made. With a manifest, tables that it does not name are left out:
+ * they are old inputs of compactions, whose deletes may be gone. The exception is what a flush
+ * wrote and the manifest did not come to name, if the log, which has it too, is damaged.
  *
- * Commit. Until CURRENT is replaced nothing changes but that new tables lie about and that originals
- * have a second name in lost/:
+ * Commit. Until CURRENT is replaced nothing changes but that new tables lie about and that
+ * originals have a second name in lost/:
  *
  *   new tables synced -> originals linked into lost/ -> lost/ and directory synced
  *   -> manifest and CURRENT, the one moment -> first names of originals removed
  *
- * A crash before that moment leaves the store as damaged as it was, and one behind it leaves the repaired
- * one: the names that were not removed yet are orphans to the next open, and their files are in lost/
- * all the same. A name that is taken in lost/ gets a suffix.
+ * A crash before that moment leaves the store as damaged as it was, and one behind it leaves the
+ * repaired one: the names that were not removed yet are orphans to the next open, and their files
+ * are in lost/ all the same. A name that is taken in lost/ gets a suffix.
  *
  * What a newer release wrote, or a codec that is not in this build, ends the repair before anything
  * was changed: what cannot be understood is not damage.

@@ -1,11 +1,12 @@
 /*
- * When it cannot be told which of two tables is the newer: one pass over the entries of all of them.
+ * When it cannot be told which of two tables is the newer: one pass over the entries of all of
+ * them.
  *
- * Reads of a store believe in levels: the first version found from above is the newest. Tables whose
- * levels are not known, and entries out of the log that belong below what is there, would break
- * that. A merge of everything never does, whatever is in it twice: entries are compared by key and
- * revision, the newest version of each key is kept, and since nothing is left below them, deletes
- * and what they hide go.
+ * Reads of a store believe in levels: the first version found from above is the newest. Tables
+ * whose levels are not known, and entries out of the log that belong below what is there, would
+ * break that. A merge of everything never does, whatever is in it twice: entries are compared by
+ * key and revision, the newest version of each key is kept, and since nothing is left below them,
+ * deletes and what they hide go.
  *
  * Tables that do not overlap are read one after the other as one run, so that there are as many
  * sources, and read-ahead buffers, as tables overlap at most.

@@ -20,7 +20,8 @@ struct sdb_source *sdb_table_file_source(const struct sdb_table_file *file, bool
 
 /*
  * The entries of all `sources` in order, which it owns from the call on, also when it returns NULL
- * for want of memory: its own, or that of a source, which is NULL in the list then. Equal (key, tag) pairs come once from each; the earlier source first.
+ * for want of memory: its own, or that of a source, which is NULL in the list then. Equal (key,
+ * tag) pairs come once from each; the earlier source first.
  */
 struct sdb_source *sdb_merge_source(struct sdb_source **sources, size_t count);
 

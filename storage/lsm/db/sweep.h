@@ -7,10 +7,10 @@
  *               the others rewritten; a rewrite drops what it hides (keep.h)
  *   gone        it leaves the version with the edit after which no table needs it any more
  *
- * A table needs a range delete if it lies across it, holds revisions below its own, and has not been
- * swept of it: a rewrite leaves its outputs swept up to the newest range delete of its version, but
- * not past the oldest snapshot, for which something hidden may have been kept. Memtables need none
- * that has been flushed: whatever is below it was flushed before it or with it.
+ * A table needs a range delete if it lies across it, holds revisions below its own, and has not
+ * been swept of it: a rewrite leaves its outputs swept up to the newest range delete of its
+ * version, but not past the oldest snapshot, for which something hidden may have been kept.
+ * Memtables need none that has been flushed: whatever is below it was flushed before it or with it.
  */
 #ifndef SDB_LSM_DB_SWEEP_H
 #define SDB_LSM_DB_SWEEP_H
@@ -38,9 +38,9 @@ struct sdb_sweep_diff {
 };
 
 /*
- * Take out of `after`, a version that nobody else has yet, the range deletes that none of its tables
- * needs and those that nobody can tell from newer ones (`seen` as for sdb_ranges_create), and say
- * how what is left differs from `before`. STORM_NO_MEMORY leaves *diff empty.
+ * Take out of `after`, a version that nobody else has yet, the range deletes that none of its
+ * tables needs and those that nobody can tell from newer ones (`seen` as for sdb_ranges_create),
+ * and say how what is left differs from `before`. STORM_NO_MEMORY leaves *diff empty.
  */
 storm_status sdb_sweep_settle(const struct sdb_version *before, struct sdb_version *after,
                               const uint64_t *seen, size_t seen_count, struct sdb_sweep_diff *diff);

@@ -5,15 +5,15 @@
  *   publish: unsynced_since_ns = now -> so long later: set to 0, sync -> publish sets it anew
  *
  * It takes no turn: writers go on appending while the disk works, and what they append meanwhile is
- * the next interval's. Only a group that needs a sync of its own, and one for which a new log segment
- * must begin, wait for the end of the sync under way (wal/writer.c).
+ * the next interval's. Only a group that needs a sync of its own, and one for which a new log
+ * segment must begin, wait for the end of the sync under way (wal/writer.c).
  *
  * A write that is published just after `unsynced_since_ns` was cleared may be covered already; the
  * sync that follows an interval later finds nothing to do then. One cleared before its record was
  * appended is never missed, because it is published, and the time set, afterwards.
  *
- * A failed sync breaks the store like that of a group: what is published stays readable, and nothing
- * more is taken. Closing syncs what is left (sdb_wal_finish).
+ * A failed sync breaks the store like that of a group: what is published stays readable, and
+ * nothing more is taken. Closing syncs what is left (sdb_wal_finish).
  */
 #include "lsm/db/db.h"
 #include "os/thread.h"

@@ -1,20 +1,21 @@
 /*
  * Touches: puts whose value is known only when the store has been asked.
  *
- * A batch remembers where among its encoded operations a touch stands. When it is written, the values
- * are read before the turn, together with what conditions need (check.c), and a second run of
- * operations is encoded, with a put in each of those places. That run is what goes to the log and to
- * the memtable. The operations themselves stay as they were added, so a batch may be written again.
+ * A batch remembers where among its encoded operations a touch stands. When it is written, the
+ * values are read before the turn, together with what conditions need (check.c), and a second run
+ * of operations is encoded, with a put in each of those places. That run is what goes to the log
+ * and to the memtable. The operations themselves stay as they were added, so a batch may be written
+ * again.
  *
  *   batch->ops       | put a | delete b |      | put d |
  *                                       ^ touch c, revision 7 has the value
  *   batch->touched   | put a | delete b | put c | put d |
  *
- * At the turn the decision about the conditions finds out whether a key has changed since. Its newer
- * value is in memory then, in a memtable of the leader's view or in the operations of an earlier
- * member of the group, and the run is encoded again from there: memory is copied under the turn,
- * nothing is read from the disk. What would be too much to copy for a member that others have gone
- * before is read and queued once more; the first member of a group always goes.
+ * At the turn the decision about the conditions finds out whether a key has changed since. Its
+ * newer value is in memory then, in a memtable of the leader's view or in the operations of an
+ * earlier member of the group, and the run is encoded again from there: memory is copied under the
+ * turn, nothing is read from the disk. What would be too much to copy for a member that others have
+ * gone before is read and queued once more; the first member of a group always goes.
  *
  * Values are pinned by the commit's view or by a block of their own until sdb_checks_release().
  */

@@ -3,8 +3,8 @@
  *
  *   flags u8 | [expires_ms varint] | [modified_ms varint] | [type length u8, type] | bytes
  *
- * Each part is there when its flag is set; a value without any of them costs one byte. Unknown flags
- * are corruption to this release. Deletes store nothing at all.
+ * Each part is there when its flag is set; a value without any of them costs one byte. Unknown
+ * flags are corruption to this release. Deletes store nothing at all.
  */
 #ifndef SDB_LSM_DB_VALUE_H
 #define SDB_LSM_DB_VALUE_H

@@ -11,10 +11,10 @@
  * Neither trusts the block cache nor fills it. Flushes, compactions, reads and writes go on; what
  * they replace meanwhile stays on the disk as long as the version is held.
  *
- * A store that was opened read-only may have a writer in another process, which holds no lock of ours:
- * the manifest on the disk may name other tables by now. There the version in memory is checked without
- * it, for it was read from the manifest when the store was opened; a table that is gone and that
- * the manifest of now does not name either was replaced, and is no problem.
+ * A store that was opened read-only may have a writer in another process, which holds no lock of
+ * ours: the manifest on the disk may name other tables by now. There the version in memory is
+ * checked without it, for it was read from the manifest when the store was opened; a table that is
+ * gone and that the manifest of now does not name either was replaced, and is no problem.
  *
  * A sentence names its file first. Failures are recorded in a ring of this call's own, so that no
  * other thread's can come between; of each file that has any, the first goes into the store's too

@@ -4,9 +4,10 @@
  * is never disturbed by a flush or compaction; a forgotten view keeps their memory and files.
  *
  * A reader takes its view and loads `visible` under one lock. Loaded after it, `visible` could name
- * writes that the view lacks: those to the next memtable, and range deletes, whose sets are immutable (of
- * a batch {delete a range, put a key} it would see half). Under the lock the view stays the current
- * one until `visible` is loaded; and nothing becomes visible before a view that has it is current.
+ * writes that the view lacks: those to the next memtable, and range deletes, whose sets are
+ * immutable (of a batch {delete a range, put a key} it would see half). Under the lock the view
+ * stays the current one until `visible` is loaded; and nothing becomes visible before a view that
+ * has it is current.
  */
 #include <stdlib.h>
 

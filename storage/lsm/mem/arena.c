@@ -9,17 +9,18 @@
  *
  * A memtable of the default 1 MiB takes six chunks (64 + 128 + 4 x 256 KiB), so that a small one
  * costs little, and what the last chunk has to spare is a small part of a large one. Chunks are
- * large pieces (os/large.h): a memtable that was flushed leaves nothing behind in the heap. What does not fit any more into the rest of
- * the newest chunk starts the next one; the rest is lost, less than 16 KiB because larger
- * allocations always get a chunk of their own, which leaves the newest one as it is.
+ * large pieces (os/large.h): a memtable that was flushed leaves nothing behind in the heap. What
+ * does not fit any more into the rest of the newest chunk starts the next one; the rest is lost,
+ * less than 16 KiB because larger allocations always get a chunk of their own, which leaves the
+ * newest one as it is.
  *
  * Reserving takes chunks before they are needed and changes nothing else: the chunk
  * that is being filled is filled to its end first, however pessimistic the caller's sum was. What
  * may be lost at the end of every chunk but the last is part of the calculation.
  *
- * `bytes` counts whole chunks, used or not, reserved ones too; `used` what was handed out. They have
- * one writer, so a plain load and a store do for the addition; relaxed, because readers of them want
- * a number and nothing that comes with it.
+ * `bytes` counts whole chunks, used or not, reserved ones too; `used` what was handed out. They
+ * have one writer, so a plain load and a store do for the addition; relaxed, because readers of
+ * them want a number and nothing that comes with it.
  *
  * The arena neither gives single allocations back nor clears memory, and nothing but its owner's
  * rule of one allocating thread at a time protects it.

@@ -3,7 +3,8 @@
  * beyond 16 KiB gets its own. Freed as a whole by fini. One thread allocates at a time; what it
  * handed out may be read by any.
  *
- * Who must not fail later reserves first: what was reserved is there until it is used or unreserved.
+ * Who must not fail later reserves first: what was reserved is there until it is used or
+ * unreserved.
  */
 #ifndef SDB_LSM_MEM_ARENA_H
 #define SDB_LSM_MEM_ARENA_H
@@ -40,9 +41,9 @@ void sdb_arena_fini(struct sdb_arena *arena);
 void *sdb_arena_alloc(struct sdb_arena *arena, size_t size, size_t align);
 
 /*
- * See to it that allocations of at most SDB_ARENA_LARGE bytes each, `bytes` together, their alignment
- * included, will not fail. Calls do not add up: the next one is again about all that is to come.
- * False when out of memory; what was reserved until then stays so.
+ * See to it that allocations of at most SDB_ARENA_LARGE bytes each, `bytes` together, their
+ * alignment included, will not fail. Calls do not add up: the next one is again about all that is
+ * to come. False when out of memory; what was reserved until then stays so.
  */
 bool sdb_arena_reserve(struct sdb_arena *arena, size_t bytes);
 

@@ -2,10 +2,10 @@
  * The memtable: a B+tree in an arena that one writer grows while any number of readers walk it.
  *
  * Entries are records (tag, sizes, key, value; one arena allocation each) that leaves point to.
- * Every slot of a node keeps the first 16 bytes of its key beside the pointer, so that most searches
- * touch one record only, the one they look for. The engine's notes gave the idea of the order word
- * to the "permutation" of Masstree (Mao, Kohler, Morris, 2012), without Masstree's versions, locks
- * and reclamation: the arena keeps every node until the memtable dies.
+ * Every slot of a node keeps the first 16 bytes of its key beside the pointer, so that most
+ * searches touch one record only, the one they look for. The engine's notes gave the idea of the
+ * order word to the "permutation" of Masstree (Mao, Kohler, Morris, 2012), without Masstree's
+ * versions, locks and reclamation: the arena keeps every node until the memtable dies.
  *
  *   node   | order word | 15 x 16 bytes of key | 15 x record | links |
  *   order  bits 0-3 count n, then for each position 4 bits: which of the slots 0 to n-1 stands there
@@ -477,7 +477,8 @@ static struct sdb_record *record_alloc(struct sdb_memtable *memtable, struct sto
 /*
  * The most memory for nodes that `inserts` inserts may take. A level splits at most once for each
  * split below it (the leaves: for each insert). And all nodes but the last one of a level have at
- * least 8 entries or children, so there are few to begin with; those that a split makes have room for
+ * least 8 entries or children, so there are few to begin with; those that a split makes have room
+ * for
  * 7 more, so that they split again at the 8th at the earliest. Fewer inserts than that (most groups
  * are one put) need no closer look: each splits the levels that are there, once, and the root.
  */

@@ -68,7 +68,8 @@ void sdb_memtable_get_many(const struct sdb_memtable *memtable, uint64_t revisio
 size_t sdb_memtable_used(const struct sdb_memtable *memtable);
 
 /*
- * Accounted bytes: whole chunks of the arena, so slack is included and the number goes up in steps of
+ * Accounted bytes: whole chunks of the arena, so slack is included and the number goes up in steps
+ * of
  * 64 KiB (an empty memtable) to 256 KiB. And entries (versions). Any thread.
  */
 size_t sdb_memtable_bytes(const struct sdb_memtable *memtable);

@@ -1,9 +1,9 @@
 /*
  * The reading half of a data block.
  *
- * Forwards: each entry is decoded on top of the key before it, in key_buffer. Most headers are three
- * one-byte lengths and a token of one to five bytes; one 8-byte load takes the lengths and another
- * the token, without a branch on its length. A load may run over the entry: it stays in the
+ * Forwards: each entry is decoded on top of the key before it, in key_buffer. Most headers are
+ * three one-byte lengths and a token of one to five bytes; one 8-byte load takes the lengths and
+ * another the token, without a branch on its length. A load may run over the entry: it stays in the
  * block, because entries end at least nine bytes (one restart, the tail) before the block does.
  *
  * Backwards: entries cannot be decoded from behind, so the interval from the restart on is decoded

@@ -30,8 +30,9 @@ storm_status sdb_block_check(const struct sdb_block_view *view);
 struct sdb_block_run;
 
 /*
- * One thread. The current entry stands in the struct; its key is valid until the next move, its value
- * as long as the block. A failure makes it invalid with status set; the next move clears that.
+ * One thread. The current entry stands in the struct; its key is valid until the next move, its
+ * value as long as the block. A failure makes it invalid with status set; the next move clears
+ * that.
  */
 struct sdb_block_iter {
     bool valid;

@@ -6,9 +6,9 @@
  * bytes (about 1 % from 16 to 32 with 100-byte values) and costs linear search.
  *
  * Tags are nearly the same number for a long time in a sequential load and random within some
- * millions in the last level: a zigzag difference takes one byte and three to four. The kind is left
- * out of the difference, where it would cost eight bits in every entry, and out of the bytes, as
- * long as it is a put.
+ * millions in the last level: a zigzag difference takes one byte and three to four. The kind is
+ * left out of the difference, where it would cost eight bits in every entry, and out of the bytes,
+ * as long as it is a put.
  */
 #include "lsm/table/block_builder.h"
 

@@ -4,7 +4,8 @@
  *   add ... add | block full: finish, compress, checksum, index it | ... | finish: the last block,
  *   filter, index, properties, footer, fsync
  *
- * A block is cut before the entry that would take it beyond the target size, so blocks of a target of
+ * A block is cut before the entry that would take it beyond the target size, so blocks of a target
+ * of
  * 4,096 stay within a page; one entry alone may be larger. A block is compressed if that saves
  * an eighth: less is not worth the 13 us that inflating costs each reader.
  *

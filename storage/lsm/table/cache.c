@@ -6,27 +6,27 @@
  *      [ - ]              1: free, next=2                    ^
  *      [ 5 ] ...          2: free, next=-                    hand
  *
- * Buckets and chains hold slot numbers, not pointers, so the slots can move when they grow. Free slots
- * are chained through `next` too and have block == NULL.
+ * Buckets and chains hold slot numbers, not pointers, so the slots can move when they grow. Free
+ * slots are chained through `next` too and have block == NULL.
  *
- * What stays is decided by CLOCK with a counter of two bits (the generalised CLOCK of Smith, 1978). A
- * block enters at 0 and each hit adds 1, up to 3. To make room the hand walks the slots: a counter
- * above 0 loses 1, a counter at 0 loses its block. A block that a scan read once is thus gone after at
- * most one round, one that is used often outlives three rounds without a hit.
+ * What stays is decided by CLOCK with a counter of two bits (the generalised CLOCK of Smith, 1978).
+ * A block enters at 0 and each hit adds 1, up to 3. To make room the hand walks the slots: a
+ * counter above 0 loses 1, a counter at 0 loses its block. A block that a scan read once is thus
+ * gone after at most one round, one that is used often outlives three rounds without a hit.
  *
- * The hand takes at most SWEEP steps for one put. If it found nothing cold by then, everything there
- * is worth more than the newcomer, which is not kept. So a put has a bounded cost, and a scan through
- * a cache full of hot blocks has to age them 32 at a time before it can push one out.
+ * The hand takes at most SWEEP steps for one put. If it found nothing cold by then, everything
+ * there is worth more than the newcomer, which is not kept. So a put has a bounded cost, and a scan
+ * through a cache full of hot blocks has to age them 32 at a time before it can push one out.
  *
- * Invariants, under mu: bytes = what the heap has taken for the slots, the buckets and each block, and
- * bytes <= capacity after each call. A block in a slot has one reference of the slot's own. What is
- * counted of the heap is what it really took, so that rounding up and headers do not add up to more
- * than was asked for; beyond the bound are only the shards themselves, 8 KiB at most.
- * Slots double while they take less than a quarter of the shard; they are not given back before the
- * end, so a change from small blocks to large ones leaves them in the account.
+ * Invariants, under mu: bytes = what the heap has taken for the slots, the buckets and each block,
+ * and bytes <= capacity after each call. A block in a slot has one reference of the slot's own.
+ * What is counted of the heap is what it really took, so that rounding up and headers do not add up
+ * to more than was asked for; beyond the bound are only the shards themselves, 8 KiB at most. Slots
+ * double while they take less than a quarter of the shard; they are not given back before the end,
+ * so a change from small blocks to large ones leaves them in the account.
  *
- * Locks: a shard's mutex is a leaf; nothing is called under it but malloc and free. Only one shard is
- * locked at a time. A block's reference count is atomic and needs no lock.
+ * Locks: a shard's mutex is a leaf; nothing is called under it but malloc and free. Only one shard
+ * is locked at a time. A block's reference count is atomic and needs no lock.
  *
  * It does not read blocks, and two threads that miss the same block both read it; the second put is
  * ignored. That costs one read, and spares everyone a wait for another thread's disk.

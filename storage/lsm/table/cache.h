@@ -1,10 +1,9 @@
 /*
  * The block cache: decoded blocks of all tables of one store, bounded in bytes.
  *
- * A block is reference counted: whoever holds it may read it after the cache has dropped it. Sharded
- * by key; each shard is one small mutex, a hash table and a CLOCK hand: an entry enters at 0 and
- * rises with each hit, so that one scan does not wipe what is used often.
- * Threads: any.
+ * A block is reference counted: whoever holds it may read it after the cache has dropped it.
+ * Sharded by key; each shard is one small mutex, a hash table and a CLOCK hand: an entry enters at
+ * 0 and rises with each hit, so that one scan does not wipe what is used often. Threads: any.
  */
 #ifndef SDB_LSM_TABLE_CACHE_H
 #define SDB_LSM_TABLE_CACHE_H
@@ -31,9 +30,9 @@ void sdb_block_unref(struct sdb_block *block); /* NULL is ignored */
 struct sdb_cache;
 
 /*
- * `capacity` in bytes of the heap, for blocks, what the allocator adds to them, and slots; 0 gives a
- * cache that keeps nothing. `account` (may be NULL) is borrowed for the life of the cache and of the
- * tables that are opened over it. NULL = no memory.
+ * `capacity` in bytes of the heap, for blocks, what the allocator adds to them, and slots; 0 gives
+ * a cache that keeps nothing. `account` (may be NULL) is borrowed for the life of the cache and of
+ * the tables that are opened over it. NULL = no memory.
  */
 struct sdb_cache *sdb_cache_create(size_t capacity, struct sdb_account *account);
 void sdb_cache_destroy(struct sdb_cache *cache);

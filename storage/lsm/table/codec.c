@@ -9,7 +9,8 @@
  * if all slots are full it is freed. The exchange is acquire on taking and release on putting, so
  * that the state written by the last owner is seen by the next.
  *
- * Levels: 0 is zlib's 6, LZ4's fast mode, Zstandard's 3. LZ4 from 3 up is its high-compression mode.
+ * Levels: 0 is zlib's 6, LZ4's fast mode, Zstandard's 3. LZ4 from 3 up is its high-compression
+ * mode.
  */
 #include "lsm/table/codec.h"
 

@@ -1,6 +1,6 @@
 /*
- * The codecs of table blocks: deflate (raw, RFC 1951), LZ4 block, Zstandard frame. What none of them
- * does: remember the decoded size; the block format stores it.
+ * The codecs of table blocks: deflate (raw, RFC 1951), LZ4 block, Zstandard frame. What none of
+ * them does: remember the decoded size; the block format stores it.
  */
 #ifndef SDB_LSM_TABLE_CODEC_H
 #define SDB_LSM_TABLE_CODEC_H

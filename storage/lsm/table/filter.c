@@ -4,13 +4,13 @@
  *   | line 0: 512 bits | line 1 | ... | line n-1 | kind u8 = 1 | probes u8 | 0 | 0 |
  *
  * The key's hash h picks line (h >> 32) * n >> 32; the bits in the line are nine-bit pieces of
- * g = mix64(h), low ones first, seven to a word, and after seven of mix64(g + 1) and so on. Bit b of
- * a line is bit b % 8 of byte b / 8.
+ * g = mix64(h), low ones first, seven to a word, and after seven of mix64(g + 1) and so on. Bit b
+ * of a line is bit b % 8 of byte b / 8.
  *
- * Lines fill unevenly (a Poisson distribution around 49 keys at 10.5 bits), which costs about a third
- * more false positives than a Bloom filter without lines; 10.5 bits rather than the usual 10 pay
- * for that and keep the rate below 1 % at every size. Fewer probes than the textbook's 0.69 a bit
- * are best for the same reason.
+ * Lines fill unevenly (a Poisson distribution around 49 keys at 10.5 bits), which costs about a
+ * third more false positives than a Bloom filter without lines; 10.5 bits rather than the usual 10
+ * pay for that and keep the rate below 1 % at every size. Fewer probes than the textbook's 0.69 a
+ * bit are best for the same reason.
  */
 #include "lsm/table/filter.h"
 

@@ -1,6 +1,6 @@
 /*
- * The filter of a table: a Bloom filter in which all bits of a key fall in one 64-byte line, so that
- * a question costs one cache miss. Split in lines after Putze, Sanders and Singler, "Cache-,
+ * The filter of a table: a Bloom filter in which all bits of a key fall in one 64-byte line, so
+ * that a question costs one cache miss. Split in lines after Putze, Sanders and Singler, "Cache-,
  * Hash- and Space-Efficient Bloom Filters" (2007).
  */
 #ifndef SDB_LSM_TABLE_FILTER_H

@@ -2,11 +2,11 @@
  * The index, on disk and in memory.
  *
  * Separator of block i: last entry of i <= separator < first entry of i + 1. When their keys
- * differ it is a shortened key without a tag, which stands for tag 0 and so comes after every version
- * of that key. When versions of one key are in both blocks it is the last entry itself, tag and all.
- * Either way a lookup of one key needs one block: were the entry wanted not in block i but the first
- * of i + 1, the separator, at or after the position sought, would be before it and of its key, so
- * it would have a tag and be an entry of block i.
+ * differ it is a shortened key without a tag, which stands for tag 0 and so comes after every
+ * version of that key. When versions of one key are in both blocks it is the last entry itself, tag
+ * and all. Either way a lookup of one key needs one block: were the entry wanted not in block i but
+ * the first of i + 1, the separator, at or after the position sought, would be before it and of its
+ * key, so it would have a tag and be an entry of block i.
  *
  * In memory a search reads the array of prefixes, 16 bytes a block: four to a cache line. What all
  * separators share in front ("user:0000...") is compared once and left out, so that prefixes tell

@@ -1,7 +1,7 @@
 /*
- * Sixteen bytes of a key as a number of two words, zeroes behind a shorter one: what binary searches
- * compare before they look at whole keys. Different prefixes are ordered as the keys are; equal ones say
- * nothing.
+ * Sixteen bytes of a key as a number of two words, zeroes behind a shorter one: what binary
+ * searches compare before they look at whole keys. Different prefixes are ordered as the keys are;
+ * equal ones say nothing.
  */
 #ifndef SDB_LSM_TABLE_PREFIX_H
 #define SDB_LSM_TABLE_PREFIX_H

@@ -8,9 +8,9 @@
  * where it begins. So from a known beginning its end is where the running checksum is the one that
  * stands there, and what was found must also be a data block in itself, in order behind the one
  * before. (A match by chance: one place in 2^32, and then it would have to make sense.) Behind a
- * damaged block the next beginning is not known, and each byte may be one: that search is bounded to
- * blocks of SEARCH_BLOCK_BYTES stored and to SEARCH_STEPS checksum steps a table. What is not found
- * within them is lost.
+ * damaged block the next beginning is not known, and each byte may be one: that search is bounded
+ * to blocks of SEARCH_BLOCK_BYTES stored and to SEARCH_STEPS checksum steps a table. What is not
+ * found within them is lost.
  *
  * Where the data ends: the footer says it, or the properties, which end where the footer begins, or
  * neither: then the filter, the index and the properties are passed by as blocks that hold no data.

@@ -3,9 +3,9 @@
  * format.h; block, index, filter and codec have modules of their own beside this.
  *
  * Order of a file: data blocks, filter, index, properties, footer. Every block ends in a trailer:
- * codec byte and crc32c over contents and codec, masked by (file number, offset), so that a block in
- * the wrong file or place never verifies. A table of a newer format version is refused
- * with STORM_NEWER_FORMAT, a block in a codec this build lacks with STORM_UNSUPPORTED and its name.
+ * codec byte and crc32c over contents and codec, masked by (file number, offset), so that a block
+ * in the wrong file or place never verifies. A table of a newer format version is refused with
+ * STORM_NEWER_FORMAT, a block in a codec this build lacks with STORM_UNSUPPORTED and its name.
  */
 #ifndef SDB_LSM_TABLE_TABLE_H
 #define SDB_LSM_TABLE_TABLE_H

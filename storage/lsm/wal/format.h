@@ -38,9 +38,10 @@
  *            zeroes up to the next multiple of 8
  *
  * Two checksums, because recovery has to look for records at every eighth byte behind a bad one:
- * with one over everything, 64 MiB of hostile values that look like headers would cost a checksum of
- * megabytes each, which is hours. And since the store id is random and secret to clients, none of
- * them can put bytes into a value that verify as a record if recovery ever comes to look at them.
+ * with one over everything, 64 MiB of hostile values that look like headers would cost a checksum
+ * of megabytes each, which is hours. And since the store id is random and secret to clients, none
+ * of them can put bytes into a value that verify as a record if recovery ever comes to look at
+ * them.
  */
 #ifndef SDB_LSM_WAL_FORMAT_H
 #define SDB_LSM_WAL_FORMAT_H

@@ -4,11 +4,11 @@
  * A segment's life:   current -> left -> released, kept -> spare -> another segment's file
  *                                             \-> removed
  *
- * Why a reader never sees a wrong record. A segment is taken off the list (under mu) before its file
- * is renamed, let alone written to. A reader reads first and then asks whether the segment is still
- * on the list: if so, the bytes were those of this segment. Checksums cover the segment's number and the
- * record's offset on top of that. And it reads no further than what was published: behind that lie
- * groups that may fail, and remains of torn tails.
+ * Why a reader never sees a wrong record. A segment is taken off the list (under mu) before its
+ * file is renamed, let alone written to. A reader reads first and then asks whether the segment is
+ * still on the list: if so, the bytes were those of this segment. Checksums cover the segment's
+ * number and the record's offset on top of that. And it reads no further than what was published:
+ * behind that lie groups that may fail, and remains of torn tails.
  *
  * When segments were left is taken from the wall clock and kept in the next one's header, so it
  * survives a restart. The clock may jump: a segment counts as left no later than the ones after it

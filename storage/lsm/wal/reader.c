@@ -5,12 +5,12 @@
  * compared with the size of the file before memory is asked for, so a hostile segment can not make
  * the reader allocate more than its own size.
  *
- * The search (sdb_wal_reader_scan) answers the question "was what is bad here once good?". It takes a
- * record's header for evidence whether its payload verifies or not: the header's own checksum covers
- * store, segment and offset, so nothing else than a write of this log, of this segment, to this place
- * can have left it. It visits 8 M places in a 64 MiB tail: zero words, which are nearly all of them,
- * are passed by at memory speed (about 20 ms), remains of an earlier life fail at the epoch or at the
- * durable offset mostly, and what is left costs one checksum of 32 bytes.
+ * The search (sdb_wal_reader_scan) answers the question "was what is bad here once good?". It takes
+ * a record's header for evidence whether its payload verifies or not: the header's own checksum
+ * covers store, segment and offset, so nothing else than a write of this log, of this segment, to
+ * this place can have left it. It visits 8 M places in a 64 MiB tail: zero words, which are nearly
+ * all of them, are passed by at memory speed (about 20 ms), remains of an earlier life fail at the
+ * epoch or at the durable offset mostly, and what is left costs one checksum of 32 bytes.
  *
  * What a record means (order of revisions, epochs, damage or torn tail) is decided in recover.c.
  */

@@ -1,6 +1,6 @@
 /*
- * Reading one segment: its header, its records one after the other, and the search behind a bad one.
- * Internal to the log. One thread per reader.
+ * Reading one segment: its header, its records one after the other, and the search behind a bad
+ * one. Internal to the log. One thread per reader.
  */
 #ifndef SDB_LSM_WAL_READER_H
 #define SDB_LSM_WAL_READER_H
@@ -30,9 +30,9 @@ storm_status sdb_wal_reader_header(struct sdb_wal_reader *reader, enum sdb_wal_h
                                    struct sdb_wal_header *header, uint32_t *version);
 
 /*
- * The record at `offset`, which may end at `limit` at the latest. *is_valid says whether there is one
- * (both checksums verify). The payload is borrowed until the next call on the reader. *record is
- * the header whenever that verifies, whatever the payload does; otherwise all zero.
+ * The record at `offset`, which may end at `limit` at the latest. *is_valid says whether there is
+ * one (both checksums verify). The payload is borrowed until the next call on the reader. *record
+ * is the header whenever that verifies, whatever the payload does; otherwise all zero.
  */
 storm_status sdb_wal_reader_record(struct sdb_wal_reader *reader, uint64_t offset, uint64_t limit,
                                    struct sdb_wal_record *record, struct storm_slice *payload,

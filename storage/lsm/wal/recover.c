@@ -6,8 +6,8 @@
  * whole header along "the segment before me" down to the first needed one. Every link must be there
  * with a whole header, else a segment is missing or damaged. What is not on the chain is what a
  * failed or interrupted roll left behind (segment.c), or a last segment whose header never became
- * durable: it must hold no record, which is looked for at every eighth byte, because a flipped bit in
- * a header must not make a segment full of records vanish.
+ * durable: it must hold no record, which is looked for at every eighth byte, because a flipped bit
+ * in a header must not make a segment full of records vanish.
  *
  *   first needed                                    largest whole header
  *   +-------------+   previous   +-------------+   previous   +-------------+   +- - - - - - -+
@@ -25,11 +25,11 @@
  *   - Otherwise nothing says that B was ever synced: it is the end. What verifies behind it are later
  *     writes of the same power cut; they are never replayed.
  *
- * Why remains do not come to life. The next open writes on at B under a larger epoch. If its records
- * happen to end where an old one begins, the old one's epoch is smaller: the end, by the rule above.
- * If nothing was written, the same remains are found, judged and passed by again. And remains are no
- * false evidence of damage: their durable offsets lie at or below the B of their time, and all that
- * was written since lies above it.
+ * Why remains do not come to life. The next open writes on at B under a larger epoch. If its
+ * records happen to end where an old one begins, the old one's epoch is smaller: the end, by the
+ * rule above. If nothing was written, the same remains are found, judged and passed by again. And
+ * remains are no false evidence of damage: their durable offsets lie at or below the B of their
+ * time, and all that was written since lies above it.
  *
  * The epoch of this open must therefore be larger than that of any record found, remains included;
  * the manifest sees to that, and it is checked here. A segment's header may have the same epoch: an
@@ -37,16 +37,16 @@
  *
  * Damage to the very last records, behind the durable offset of the last one that verifies, can not
  * be told from a torn tail: no later record vouches for them. After a clean close one does: the end
- * mark, a record without batches whose durable offset is its own place. torn_bytes says that something was
- * dropped: from B to the end of the last record whose header verifies at B or behind it, 0 when there
- * is none. A header verifies only for its segment and place, so what an earlier life left in a
- * recycled file does not count.
+ * mark, a record without batches whose durable offset is its own place. torn_bytes says that
+ * something was dropped: from B to the end of the last record whose header verifies at B or behind
+ * it, 0 when there is none. A header verifies only for its segment and place, so what an earlier
+ * life left in a recycled file does not count.
  *
  * Nothing is written before all was read and judged: a refusal leaves every file as it was.
  *
  * What is kept as history for feeds lies below the first needed segment. The same links lead to it,
- * as far as it is within the retention; only headers are read, 4 KiB each. It is not needed: a bad or missing header
- * there ends the history and nothing else.
+ * as far as it is within the retention; only headers are read, 4 KiB each. It is not needed: a bad
+ * or missing header there ends the history and nothing else.
  */
 #include <inttypes.h>
 #include <stdlib.h>

@@ -15,8 +15,8 @@
  *     have seen a store without them: they stay dropped. Others are of the last run of all, and count:
  *     nobody has answered without them yet.
  *
- * A segment with a damaged header is read all the same, for a record's checksum does not need it; one
- * of another store, or under another one's name, is not.
+ * A segment with a damaged header is read all the same, for a record's checksum does not need it;
+ * one of another store, or under another one's name, is not.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -176,8 +176,8 @@ static void note(struct walk *walk, const struct sdb_wal_record *record)
 }
 
 /*
- * Behind `bad`, where no whole record stands: how far to look for more of them. 0: nowhere, for what
- * follows are remains, or nothing.
+ * Behind `bad`, where no whole record stands: how far to look for more of them. 0: nowhere, for
+ * what follows are remains, or nothing.
  */
 static storm_status judge(struct walk *walk, const struct segment *segment, uint64_t bad,
                           uint64_t *until)

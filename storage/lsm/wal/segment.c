@@ -16,8 +16,9 @@
  * records, and the one that is made in its place names the same predecessor: recovery follows those
  * links and passes it by (recover.c).
  *
- * Spares of an earlier open are removed, not used: on a file system that orders nothing, the renaming
- * that made one may survive in part, and then a spare and a live segment are the same file.
+ * Spares of an earlier open are removed, not used: on a file system that orders nothing, the
+ * renaming that made one may survive in part, and then a spare and a live segment are the same
+ * file.
  */
 #include "lsm/wal/segment.h"
 

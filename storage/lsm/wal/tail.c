@@ -7,15 +7,15 @@
  *
  * One step: ask where the place's segment ends and for its file (history.c, under its mutex), read
  * from the place to there or as much as the buffer takes, ask whether the segment is still on the
- * list, and only then believe the bytes. Everything in the buffer was published when it was read, so
- * the records in it are final and need no further question.
+ * list, and only then believe the bytes. Everything in the buffer was published when it was read,
+ * so the records in it are final and need no further question.
  *
  * A place that is gone is looked for again by revision: the segment that ended just before the
  * wanted one may be dropped without anything being missed.
  *
  * A bad record in published log is damage, there is no torn tail here. It is reported once; the
- * history's floor then lies above it, so that the next call, on this tail and all others below, says
- * STORM_GONE.
+ * history's floor then lies above it, so that the next call, on this tail and all others below,
+ * says STORM_GONE.
  *
  * Records on the way to the wanted one are passed by with the checksum of their header alone: it
  * covers the length, and what is not shown need not be verified.

@@ -1,9 +1,9 @@
 /*
  * The write-ahead log: every committed batch, in order of revision, in numbered segment files.
  *
- * A segment is NNNNNNNNNN.log (file number, ten digits), preallocated, and begins with a header that names the store, its
- * own number, the segment before it and where that one ended. Then come records, 8-byte aligned, one
- * for each commit group:
+ * A segment is NNNNNNNNNN.log (file number, ten digits), preallocated, and begins with a header
+ * that names the store, its own number, the segment before it and where that one ended. Then come
+ * records, 8-byte aligned, one for each commit group:
  *
  *   crc32c | length | epoch | batches | first revision | durable offset | header crc32c |
  *   payload, zero-padded
@@ -12,9 +12,9 @@
  * wrong place, or is left over from the file's earlier life, never verifies. The epoch grows with
  * every open of the store and never falls within a segment: so a store that is opened again goes on
  * in its last segment, and what a torn tail left behind it can not come back to life. The durable
- * offset is the end of what the writer knew to be synced: a bad record below the durable offset of any later
- * valid record, or in any segment but the last, is corruption; a bad record above is the torn tail of
- * writes that were never acknowledged as durable, and is dropped.
+ * offset is the end of what the writer knew to be synced: a bad record below the durable offset of
+ * any later valid record, or in any segment but the last, is corruption; a bad record above is the
+ * torn tail of writes that were never acknowledged as durable, and is dropped.
  *
  * The payload is a run of batches; batch i has revision first + i:
  *   u32 length of what follows | operations (opaque here)
@@ -52,8 +52,9 @@ struct sdb_wal_options {
  *
  * Reads every segment numbered `first_segment` or above, in order, and calls `each` for every batch
  * (revision, encoded operations; borrowed for the call). A status other than STORM_OK from `each`
- * ends the open with it. STORM_CORRUPT names file and offset for: a bad record that had been synced,
- * a missing segment in the chain, a revision out of order, another store's segment. A torn tail is dropped: counted in
+ * ends the open with it. STORM_CORRUPT names file and offset for: a bad record that had been
+ * synced, a missing segment in the chain, a revision out of order, another store's segment. A torn
+ * tail is dropped: counted in
  * *report, zeroed or overwritten later, never an error. A last segment whose header never became
  * durable (torn or zero header) counts as absent. A newer format version is STORM_NEWER_FORMAT.
  *
@@ -110,9 +111,9 @@ struct sdb_wal_salvage {
 storm_status sdb_wal_salvage(struct sdb_wal_salvage *salvage);
 
 /*
- * Make everything durable and write the end mark that vouches for it, so that the next open can tell
- * any damage from a torn tail. Appending may go on afterwards. Fails as sdb_wal_sync does; a disk too
- * full for the mark is no failure.
+ * Make everything durable and write the end mark that vouches for it, so that the next open can
+ * tell any damage from a torn tail. Appending may go on afterwards. Fails as sdb_wal_sync does; a
+ * disk too full for the mark is no failure.
  */
 storm_status sdb_wal_finish(struct sdb_wal *wal);
 
@@ -121,11 +122,11 @@ void sdb_wal_close(struct sdb_wal *wal);
 
 /*
  * Append one record with `count` batches of revisions first_revision, +1, ... Batches are written
- * from where they lie. Rolls to a new segment when this one is full (the old one is synced first, so
- * that only the last segment can have a torn tail).
- * No batches (count 0): nothing is written. STORM_INVALID: first_revision is not above all before.
- * On failure nothing of the group will ever be replayed: the partial record is cut off (overwritten or the writer
- * moved back before it); when even that fails, or a sync failed on the way, the wal is broken: sdb_wal_is_broken().
+ * from where they lie. Rolls to a new segment when this one is full (the old one is synced first,
+ * so that only the last segment can have a torn tail). No batches (count 0): nothing is written.
+ * STORM_INVALID: first_revision is not above all before. On failure nothing of the group will ever
+ * be replayed: the partial record is cut off (overwritten or the writer moved back before it); when
+ * even that fails, or a sync failed on the way, the wal is broken: sdb_wal_is_broken().
  */
 storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
                             const struct storm_slice *batches, size_t count);
@@ -138,9 +139,9 @@ bool sdb_wal_fits(const struct sdb_wal *wal, size_t size);
 void sdb_wal_start_writeback(struct sdb_wal *wal);
 
 /*
- * Make durable what was appended before the call. A failure breaks the wal for good. Any thread, beside
- * the writer, which may go on appending; one that needs a sync itself waits for this one to end, and so
- * does the end of a segment.
+ * Make durable what was appended before the call. A failure breaks the wal for good. Any thread,
+ * beside the writer, which may go on appending; one that needs a sync itself waits for this one to
+ * end, and so does the end of a segment.
  */
 storm_status sdb_wal_sync(struct sdb_wal *wal);
 

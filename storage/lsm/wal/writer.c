@@ -17,16 +17,16 @@
  *   - A failed sync breaks the log for good: the kernel may have dropped the pages and call the next
  *     one a success. After it no file is removed either, they are the evidence for the next open.
  *
- * Cost: an append of a few batches is one pwritev and no allocation; lengths and header are built on
- * the stack, batches go out from where they lie. Checksums cost about 0.1 ns a byte.
+ * Cost: an append of a few batches is one pwritev and no allocation; lengths and header are built
+ * on the stack, batches go out from where they lie. Checksums cost about 0.1 ns a byte.
  *
- * Threads and locks: one thread at a time appends; it owns what has no mark below. Any thread may sync
- * beside it: it waits for a sync under way, then covers what had been appended when its own began.
- * A segment is left with `durable` at `end`, so no sync of it can be under way or begin any more when
- * its file is closed. `sync_mu` is never held across a sync. Which segments and spares there are is
- * the history's, which has a mutex of its own. The counters are atomic, in relaxed order: each is a
- * number for itself. `is_broken` too: whoever needs to know at once is told by the status of the call
- * that broke the log.
+ * Threads and locks: one thread at a time appends; it owns what has no mark below. Any thread may
+ * sync beside it: it waits for a sync under way, then covers what had been appended when its own
+ * began. A segment is left with `durable` at `end`, so no sync of it can be under way or begin any
+ * more when its file is closed. `sync_mu` is never held across a sync. Which segments and spares
+ * there are is the history's, which has a mutex of its own. The counters are atomic, in relaxed
+ * order: each is a number for itself. `is_broken` too: whoever needs to know at once is told by the
+ * status of the call that broke the log.
  */
 #include "lsm/wal/writer.h"
 
@@ -212,8 +212,8 @@ static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
 }
 
 /*
- * Make the segment's file, out of a spare if there is one. On a full disk the oldest segment that is
- * only kept as history becomes one; its space is already allocated.
+ * Make the segment's file, out of a spare if there is one. On a full disk the oldest segment that
+ * is only kept as history becomes one; its space is already allocated.
  */
 static storm_status create_segment(struct sdb_wal *wal, const struct sdb_wal_header *header,
                                    uint64_t size, struct sdb_wal_created *created)
@@ -391,9 +391,9 @@ static bool stands_there(struct sdb_wal *wal, const struct sdb_wal_record *recor
 /*
  * A write failed: see that its record is never replayed. What was not written at all can not be on
  * the disk, whatever the page cache does, so a record that does not verify now never will, and the
- * next append overwrites it: this works on a full disk too, where nothing can be written. If it does
- * verify its header is zeroed, durably, for after a power loss the zeroes might be the part that is
- * missing.
+ * next append overwrites it: this works on a full disk too, where nothing can be written. If it
+ * does verify its header is zeroed, durably, for after a power loss the zeroes might be the part
+ * that is missing.
  */
 static void undo(struct sdb_wal *wal, const struct sdb_wal_record *record)
 {

@@ -16,8 +16,9 @@ struct sdb_wal_resume {
 
 /*
  * A writer that goes on behind the records of the history's last segment, or in a new segment when
- * there is none, or when tables have revisions that the log has lost: history must not run on over a gap.
- * The last segment and the directory are synced first: what was replayed is durable after this.
+ * there is none, or when tables have revisions that the log has lost: history must not run on over
+ * a gap. The last segment and the directory are synced first: what was replayed is durable after
+ * this.
  */
 storm_status sdb_wal_writer_create(const struct sdb_wal_options *options,
                                    uint64_t (*next_number)(void *ctx), void *number_ctx,

@@ -9,8 +9,8 @@
  *   work threads operations seconds per_second p50 p99 p99.9 max cpu written disk memory
  *
  * latencies in microseconds, cpu in seconds, written (by write calls, background work and close
- * included), disk (blocks in use at the end) and memory (the process's peak) in bytes. --work=name prints the product's
- * name, --work=codec exits with 1 when it lacks the codec.
+ * included), disk (blocks in use at the end) and memory (the process's peak) in bytes. --work=name
+ * prints the product's name, --work=codec exits with 1 when it lacks the codec.
  *
  * Every value read is checked; a wrong or missing one ends the program with 1. Latency is taken
  * around each operation; of scans around each whole scan, or, where one scan is the whole workload,
@@ -329,9 +329,9 @@ static uint64_t nothing(const struct run *run)
 }
 
 /*
- * Shapes: "fresh" expects an empty directory, "loaded" one that `load` has filled; "warm" is loaded,
- * and a quarter of the operations is done before, untimed; "cold" is loaded, and what
- * the kernel has of the files is dropped. "writer": a writer runs beside the workers. "crash": the
+ * Shapes: "fresh" expects an empty directory, "loaded" one that `load` has filled; "warm" is
+ * loaded, and a quarter of the operations is done before, untimed; "cold" is loaded, and what the
+ * kernel has of the files is dropped. "writer": a writer runs beside the workers. "crash": the
  * process ends without closing the store, so that the next "open" has something to recover.
  */
 static const struct work works[] = {

@@ -6,8 +6,8 @@
  * Every adapter is set to the same things: a write buffer and a block cache of the sizes given, a
  * filter of 10 bits a key or the product's nearest (LMDB has neither and maps its file instead),
  * blocks of 4 KiB, checksums verified by every read, the codec asked for on all levels where the
- * product's own defaults would. An unsynced write is with the operating system when it returns, in all of
- * them; a synced one has been through fdatasync.
+ * product's own defaults would. An unsynced write is with the operating system when it returns, in
+ * all of them; a synced one has been through fdatasync.
  *
  * Functions that fail end the program with a message: a benchmark has nobody to recover for.
  *

@@ -1,9 +1,9 @@
 /*
  * Starting and ending stormd for tests.
  *
- * The port is one that the kernel has just given out and taken back: it hands ports out in turns, so
- * it is unlikely to give the same one to somebody else before the server has it. The same port is
- * used for every start, as after a real crash.
+ * The port is one that the kernel has just given out and taken back: it hands ports out in turns,
+ * so it is unlikely to give the same one to somebody else before the server has it. The same port
+ * is used for every start, as after a real crash.
  *
  * The child's output goes to DIR/log and is shown only when something goes wrong.
  */
