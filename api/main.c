@@ -215,8 +215,8 @@ static int serve(const struct storm_config *config)
         api_server_drain(&server, 1000);
         api_server_stop(&server);
         bool is_place = status == STORM_LOCKED || status == STORM_DENIED;
-        fprintf(stderr, "stormd: cannot open %s: %s%s%s\n", config->data_dir, error.message,
-                api_store_advice(status),
+        fprintf(stderr, "stormd: cannot open %s: %s%s%s\n", config->data_dir,
+                api_store_reason(config->data_dir, error.message), api_store_advice(status),
                 is_place ? ", or choose another directory with --data_dir" : "");
         return EXIT_FAILURE;
     }

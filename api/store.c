@@ -1,6 +1,8 @@
 /* See store.h. */
 #include "store.h"
 
+#include <string.h>
+
 void api_store_options(const struct storm_config *config, struct storm_options *options)
 {
     static const enum storm_sync syncs[] = {
@@ -33,6 +35,13 @@ void api_store_options(const struct storm_config *config, struct storm_options *
         options->max_batch_bytes = options->max_value_bytes + options->max_key_bytes;
 }
 
+const char *api_store_reason(const char *dir, const char *message)
+{
+    size_t length = strlen(dir);
+    bool is_named = strncmp(message, dir, length) == 0 && strncmp(message + length, ": ", 2) == 0;
+    return is_named ? message + length + 2 : message;
+}
+
 const char *api_store_advice(storm_status status)
 {
     switch (status) {
@@ -44,8 +53,7 @@ const char *api_store_advice(storm_status status)
         return "; nothing was changed: use the release that wrote it, or a later one";
     case STORM_CORRUPT:
         return "; nothing was changed: restore the directory from a backup, or save what can be "
-               "read "
-               "with `stormctl repair`";
+               "read with `stormctl repair`";
     case STORM_NO_SPACE:
         return "; free some disk space and start again";
     default:

@@ -117,7 +117,13 @@ static enum ctl_exit read_configuration(const struct ctl_call *call, struct stor
 
 static enum ctl_exit refuse(const char *dir, const struct storm_error *error)
 {
-    ctl_say("cannot open %s: %s%s", dir, error->message, api_store_advice(error->status));
+    struct stat about;
+    if (stat(dir, &about) == 0 && !S_ISDIR(about.st_mode)) {
+        ctl_say("cannot open %s: it is not a directory", dir);
+        return CTL_NO_STORE;
+    }
+    ctl_say("cannot open %s: %s%s", dir, api_store_reason(dir, error->message),
+            api_store_advice(error->status));
     return ctl_exit_of(error->status);
 }
 
@@ -169,7 +175,9 @@ enum ctl_exit ctl_look(const struct ctl_call *call)
     storm_db *db;
     storm_status status = storm_open(dir, &options, &db, &error);
     (void)storm_close(db);
-    bool is_none = status == STORM_NOT_FOUND || status == STORM_DENIED;
+    struct stat about;
+    bool is_file = stat(dir, &about) == 0 && !S_ISDIR(about.st_mode);
+    bool is_none = status == STORM_NOT_FOUND || status == STORM_DENIED || is_file;
     return is_none ? refuse(dir, &error) : CTL_OK;
 }
 
@@ -189,7 +197,8 @@ enum ctl_exit ctl_fail(const struct ctl_store *store, storm_status status, const
     char text[512] = "";
     if (storm_stats_read(store->db, &stats) == STORM_OK && stats.errors != store->errors)
         storm_last_error(store->db, text, sizeof text);
-    ctl_say("cannot %s: %s", what, text[0] == '\0' ? storm_status_text(status) : text);
+    ctl_say("cannot %s: %s%s", what, text[0] == '\0' ? storm_status_text(status) : text,
+            status == STORM_NO_SPACE ? api_store_advice(status) : "");
     /* The store itself is there: what is not found now is something else. */
     return status == STORM_NOT_FOUND ? CTL_FAILED : ctl_exit_of(status);
 }

@@ -15,6 +15,7 @@ struct verification {
     uint64_t revision;
     json_t *problems; /* an array; NULL as text */
     bool is_quiet;
+    bool is_closed; /* it did not even open */
 };
 
 /* A storm_progress_fn. */
@@ -69,8 +70,13 @@ static enum ctl_exit put_result(struct verification *verification, enum ctl_exit
 {
     const struct storm_verify_result *result = &verification->result;
     if (verification->problems == NULL) {
-        if (!verification->is_quiet)
+        if (!verification->is_quiet && verification->is_closed)
+            printf("1 problem: the store does not open, so nothing else could be checked\n");
+        else if (!verification->is_quiet)
             put_summary(verification);
+        if (!verification->is_quiet && result->problems != 0)
+            ctl_say("restore the directory from a backup, or save what can be read with "
+                    "`stormctl repair`");
         return code;
     }
     json_t *object = json_pack(
@@ -113,6 +119,7 @@ enum ctl_exit ctl_verify(const struct ctl_call *call)
     } else if (damage[0] != '\0') {
         /* What keeps a store from being opened is one problem, and hides all others. */
         verification.result.problems = 1;
+        verification.is_closed = true;
         take_problem(&verification, STORM_CORRUPT, damage);
         code = put_result(&verification, code);
     }

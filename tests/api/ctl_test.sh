@@ -135,10 +135,10 @@ for command in "${COMMANDS[@]}"; do
     for dir in "$WORK/none" "$WORK/empty"; do
         ctl 3 "$command" "$dir" "${arguments[@]+"${arguments[@]}"}"
         silent out
-        says err "^stormctl: cannot open $dir: "
+        says err "^stormctl: cannot open $dir: (there is no such directory|the directory holds no store)"
     done
-    ctl 1 "$command" "$WORK/file" "${arguments[@]+"${arguments[@]}"}"
-    says err "$WORK/file"
+    ctl 3 "$command" "$WORK/file" "${arguments[@]+"${arguments[@]}"}"
+    says err "^stormctl: cannot open $WORK/file: it is not a directory$"
 done
 check "nothing was made" test ! -e "$WORK/none" -a ! -e "$WORK/new" -a -z "$(ls -A "$WORK/empty")"
 
@@ -353,7 +353,7 @@ echo "damage"
 cp -a "$DATA" "$WORK/whole" # a checkpoint would share the damaged file
 flip "$table" 12345
 ctl 1 verify "$DATA"
-silent err
+says err 'restore the directory from a backup, or .*stormctl repair'
 says out "^corrupt: .*${table##*/}"
 says out '^1 problem in [0-9]+ tables?, '
 ctl 1 verify "$DATA" --quiet
@@ -399,7 +399,10 @@ echo "a lost CURRENT"
 rm "$WORK/whole/CURRENT"
 ctl 1 verify "$WORK/whole"
 says out '^corrupt: .*CURRENT is missing'
-says out '^1 problem in '
+says out '^1 problem: the store does not open'
+says err 'restore the directory from a backup, or .*stormctl repair'
+ctl 1 verify "$WORK/whole" --quiet
+silent err
 ctl 1 verify "$WORK/whole" --json
 holds '.ok == false and (.problems[0].message | contains("CURRENT"))'
 ctl 1 stats "$WORK/whole"
