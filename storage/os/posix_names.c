@@ -75,6 +75,10 @@ storm_status sdb_posix_mkdir(struct sdb_os *os, const char *path)
     if (mkdir(path, 0700) == 0)
         return STORM_OK;
     error = errno;
+    if (error == ENOENT)
+        return sdb_fail(os->errors, STORM_NOT_FOUND,
+                        "mkdir %s: No such file or directory (make the directory above it first)",
+                        path);
     if (error != EEXIST)
         return sdb_posix_fail(os, "mkdir", path, error);
     /* stat follows a symbolic link: one that leads to a directory serves as well as that. */

@@ -566,6 +566,7 @@ static void a_disk_that_fills_up_meets_no_failing_call(void **state)
 static void a_compaction_without_room_is_not_begun(void **state)
 {
     struct store store;
+    char text[512];
     (void)state;
     open_store(&store, 1 << 20, &ten_tables);
     put_random(store.db, 700);
@@ -577,6 +578,8 @@ static void a_compaction_without_room_is_not_begun(void **state)
     uint64_t written = stats_of(store.db).bytes_written_tables;
     assert_int_equal(storm_compact(store.db, storm_text(""), storm_text(""), NULL, NULL),
                      STORM_NO_SPACE);
+    storm_last_error(store.db, text, sizeof text);
+    assert_non_null(strstr(text, "no room for what compaction would write"));
     assert_int_equal(stats_of(store.db).bytes_written_tables, written);
     assert_int_equal(stats_of(store.db).level_files[0], 1);
     sim_capacity_set(store.disk, sim_used_bytes(store.disk) + (4 << 20) + table_bytes);

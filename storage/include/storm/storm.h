@@ -163,7 +163,11 @@ struct storm_options {
 
 STORM_API void storm_options_init(struct storm_options *options);
 
-/* Where a failing storm_open() puts its sentence: what is wrong, where, what to do. */
+/*
+ * Where a failing storm_open() or storm_repair() puts its sentence: what is wrong, and where. What to
+ * do about STORM_CORRUPT is always the same: restore the directory from a backup as a whole, never
+ * single files of it, or storm_repair().
+ */
 struct storm_error {
     storm_status status;
     char message[512];

@@ -43,6 +43,7 @@ struct sdb_manual {
     uint64_t done_bytes, total_bytes;
     bool is_cancelled;
     bool is_done;
+    bool lacks_room; /* the reason for STORM_NO_SPACE, with nothing written */
     storm_status status;
 };
 
@@ -149,6 +150,11 @@ storm_status sdb_lsm_compact(storm_db *base, struct storm_slice start, struct st
         tell_progress(db, &manual, progress, ctx);
     pthread_mutex_unlock(&db->mu);
     pthread_cond_destroy(&manual.wake);
+    if (manual.lacks_room)
+        return sdb_fail(db->os->errors, manual.status,
+                        "%s: the disk has no room for what compaction would write beside what is "
+                        "kept for flushes",
+                        db->dir);
     return manual.status;
 }
 
@@ -308,8 +314,10 @@ static void rest(struct compactor *compactor, const struct sdb_version *version)
 static void wait_for_room(struct compactor *compactor)
 {
     struct sdb_lsm *db = compactor->db;
-    if (compactor->manual != NULL)
+    if (compactor->manual != NULL) {
+        compactor->manual->lacks_room = true;
         end_manual(db, compactor->manual, STORM_NO_SPACE);
+    }
     compactor->retry_ns = db->tuning.retry_ns;
     db->level0_stuck = true;
     sdb_admission_tree_changed(db);

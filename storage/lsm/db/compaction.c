@@ -189,8 +189,8 @@ static void find_damaged(struct sdb_compaction *job, struct sdb_level *files)
         file->is_quarantined = true;
         job->has_quarantined = true;
         sdb_log(job->db->os->errors, STORM_LOG_ERROR,
-                "event=quarantine table=%010" PRIu64 " level=%u reason=\"%s; it is left as it is, "
-                "restore it from a backup or repair the store\"",
+                "event=quarantine table=%010" PRIu64 " level=%u reason=\"%s; it is left as it is: "
+                "restore the store from a backup, or repair it\"",
                 file->number, file->level, storm_status_text(status));
     }
 }

@@ -272,10 +272,7 @@ storm_status sdb_current_read(struct sdb_os *os, const char *dir, uint64_t *numb
         if (name_size < size)
             data[name_size] = ' ';
         if (!is_named || size != (size_t)length || memcmp(data, expected, size) != 0)
-            status = sdb_fail(os->errors, STORM_CORRUPT,
-                              "%s: does not name a manifest; restore this file from a backup, or "
-                              "have the store repaired",
-                              path);
+            status = sdb_fail(os->errors, STORM_CORRUPT, "%s: does not name a manifest", path);
     }
     free(data);
     free(path);
@@ -391,9 +388,8 @@ storm_status sdb_manifest_read_number(struct sdb_os *os, const char *dir, uint64
     }
     status = read_file(os, path, MANIFEST_MAX, &data, &size);
     if (status == STORM_NOT_FOUND)
-        status = sdb_fail(
-            os->errors, STORM_CORRUPT,
-            "%s: CURRENT names this file, but it is missing; restore it from a backup", path);
+        status = sdb_fail(os->errors, STORM_CORRUPT,
+                          "%s: CURRENT names this file, but it is missing", path);
     if (status == STORM_OK)
         status = check_header(os, path, data, size, state);
     if (status == STORM_OK)

@@ -101,11 +101,12 @@ static storm_status begin_store(struct sdb_lsm *db, const struct inventory *inve
 {
     if (inventory->tables != 0 || inventory->logs != 0)
         return sdb_fail(db->os->errors, STORM_CORRUPT,
-                        "%s: CURRENT is missing, but there are %" PRIu64 " tables and %" PRIu64
-                        " logs; restore CURRENT from a backup, or repair the store",
+                        "%s: CURRENT is missing, but a store's files are there (tables: %" PRIu64
+                        ", logs: %" PRIu64 ")",
                         db->dir, inventory->tables, inventory->logs);
     if (db->options.must_exist || db->options.read_only)
-        return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
+        return sdb_fail(db->os->errors, STORM_NOT_FOUND,
+                        "%s: the directory holds no store: there is no CURRENT in it", db->dir);
     *state = (struct sdb_state){.store_id = sdb_new_store_id(db->os)};
     db->version = sdb_version_create();
     if (db->version == NULL)
@@ -126,7 +127,7 @@ static storm_status read_store(struct sdb_lsm *db, struct sdb_state *state)
     struct inventory inventory = {0};
     storm_status status = sdb_list(db->os, db->dir, count_name, &inventory);
     if (status == STORM_NOT_FOUND)
-        return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
+        return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no such directory", db->dir);
     if (status != STORM_OK)
         return status;
     status = sdb_manifest_read(db->os, db->dir, &db->garbage, state, &db->version);
@@ -165,11 +166,8 @@ static storm_status open_table(struct sdb_lsm *db, struct sdb_table_file *file)
             "event=damaged_table table=%s reason=\"%s; keys in its range answer with an error\"",
             name, storm_status_text(status));
     if (status == STORM_NOT_FOUND)
-        status =
-            sdb_fail(db->os->errors, STORM_CORRUPT,
-                     "%s/%s: the manifest names this table, but it is missing; restore it from "
-                     "a backup, or repair the store without it",
-                     db->dir, name);
+        status = sdb_fail(db->os->errors, STORM_CORRUPT,
+                          "%s/%s: the manifest names this table, but it is missing", db->dir, name);
     return is_damage ? STORM_OK : status;
 }
 

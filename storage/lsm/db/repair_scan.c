@@ -54,8 +54,12 @@ storm_status sdb_repair_scan(struct sdb_repair *repair)
     bool is_store = false;
     for (size_t i = 0; i < repair->name_count; i++)
         is_store = is_store || repair->names[i].kind != SDB_FILE_SPARE;
-    if (status == STORM_NOT_FOUND || (status == STORM_OK && !is_store))
-        return sdb_fail(db->os->errors, STORM_NOT_FOUND, "%s: there is no store here", db->dir);
+    if (status == STORM_NOT_FOUND)
+        return sdb_fail(db->os->errors, status, "%s: there is no such directory", db->dir);
+    if (status == STORM_OK && !is_store)
+        return sdb_fail(db->os->errors, STORM_NOT_FOUND,
+                        "%s: the directory holds no store: no file in it is one of a store's",
+                        db->dir);
     return status;
 }
 

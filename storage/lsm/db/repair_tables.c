@@ -105,8 +105,8 @@ static storm_status salvage_table(struct sdb_repair *repair, struct sdb_repair_t
         table->fate = SDB_REPAIR_SALVAGED;
         snprintf(line, sizeof line,
                  "%010" PRIu64 ".sst: damaged; %" PRIu64 " entries of %" PRIu64
-                 " blocks could be read and are in %010" PRIu64 ".sst",
-                 table->number, salvage.entries, salvage.blocks, table->file->number);
+                 " blocks could be read and are in a new one",
+                 table->number, salvage.entries, salvage.blocks);
         sdb_repair_tell(repair, STORM_CORRUPT, line);
     } else if (status == STORM_OK) {
         table->fate = SDB_REPAIR_LOST;

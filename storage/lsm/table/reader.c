@@ -67,8 +67,8 @@ static storm_status read_verified(const struct sdb_table *table, struct sdb_hand
             return STORM_OK;
     }
     return sdb_fail(table->os->errors, STORM_CORRUPT,
-                    "%s: block at %" PRIu64 ": checksum mismatch, twice", table->path,
-                    handle.offset);
+                    "%s: block at %" PRIu64 ": checksum mismatch, also when read again",
+                    table->path, handle.offset);
 }
 
 static struct sdb_block *new_block(const struct sdb_table *table, size_t size)
