@@ -433,10 +433,25 @@ static void a_batch_cut_anywhere_ends_at_a_whole_operation(void **state)
     }
 }
 
+static void a_batch_takes_a_bounded_number_of_range_deletes(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 256; i++)
+        assert_int_equal(storm_batch_delete_range(batch, storm_text("a"), storm_text("b")),
+                         STORM_OK);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("a"), storm_text("b")),
+                     STORM_TOO_LARGE);
+    assert_int_equal(storm_batch_count(batch), 256);
+    assert_int_equal(storm_batch_put(batch, storm_text("a"), storm_text("b")), STORM_OK);
+    storm_batch_clear(batch);
+    assert_int_equal(storm_batch_delete_range(batch, storm_text("a"), storm_text("b")), STORM_OK);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(a_batch_takes_a_bounded_number_of_range_deletes),
         TEST(operations_come_out_in_order_and_whole),
         TEST(what_is_added_is_copied),
         TEST(operations_out_of_range_are_refused_and_leave_no_trace),

@@ -216,7 +216,8 @@ enum storm_op_kind {
     STORM_TOUCH,
     /* Remove all keys from `key` (empty = the first) up to, not including, `end` (empty = past the
      * last). Costs the same for any number of keys. Takes no condition. With an `end` at or before
-     * `key` the range is empty: nothing is removed, but it counts as a write. */
+     * `key` the range is empty: nothing is removed, but it counts as a write. At most 256 in a
+     * batch (STORM_TOO_LARGE). */
     STORM_DELETE_RANGE,
 };
 

@@ -15,6 +15,8 @@
 #define BATCH_MAX     ((size_t)1 << 30)
 #define KEY_MAX       65535
 #define REVISIONS_MAX 64
+/* Each walks all operations before it, and each commit with one copies the set that it goes to. */
+#define RANGES_MAX 256
 /* The operations, and as much again of values that touches keep. */
 #define TOUCHED_MAX (2 * BATCH_MAX + ((size_t)1 << 20))
 
@@ -198,7 +200,7 @@ static storm_status add_range(storm_batch *batch, const struct storm_op *op)
     struct sdb_buffer *ops = &batch->ops;
     if (op->condition != STORM_ALWAYS || op->want_previous || op->value.size != 0)
         return STORM_INVALID;
-    if (op->key.size > KEY_MAX || op->end.size > KEY_MAX)
+    if (op->key.size > KEY_MAX || op->end.size > KEY_MAX || batch->range_count == RANGES_MAX)
         return STORM_TOO_LARGE;
     size_t start = ops->size;
     sdb_buffer_add_u8(ops, SDB_KIND_DELETE_RANGE);
