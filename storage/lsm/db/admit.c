@@ -219,7 +219,7 @@ static void count_wait(struct sdb_admission *admission, enum storm_wait_cause ca
 /* How long the pressure asks this write to wait. */
 static uint64_t pace(struct sdb_admission *admission, const struct sdb_commit *commit, uint64_t now)
 {
-    double cost_ns = (double)commit->batch->ops.size * admission->ns_per_byte;
+    double cost_ns = (double)sdb_batch_ops(commit->batch).size * admission->ns_per_byte;
     uint64_t longest_ns =
         admission->flush_ns < LONGEST_LEAST_NS ? LONGEST_LEAST_NS : admission->flush_ns;
     return sdb_pacer_take(&admission->pacer, now, cost_ns, longest_ns);
