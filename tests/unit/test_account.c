@@ -115,8 +115,12 @@ static void blocks_count_when_they_are_pinned_and_not_in_the_cache(void **state)
     (void)state;
     struct store store;
     struct storm_value value;
+    struct sdb_tuning by_hand; /* a compaction would have blocks of its own */
     init(&store);
     store.options.cache_bytes = 0;
+    sdb_tuning_init(&by_hand, &store.options);
+    by_hand.is_by_hand = true;
+    store.tuning = &by_hand;
     store_open(&store);
     put_numbers(store.db, 500);
     assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
