@@ -24,6 +24,7 @@
 
 #include "lsm/db/db.h"
 #include "lsm/db/value.h"
+#include "lsm/table/block_builder.h"
 #include "lsm/table/prefix.h"
 
 enum {
@@ -92,14 +93,6 @@ static void sort(struct wanted *wanted, struct wanted *room, size_t count)
         memcpy(wanted, from, count * sizeof *wanted);
 }
 
-static size_t shared_by(struct storm_slice a, struct storm_slice b, size_t most)
-{
-    size_t same = 0;
-    while (same < most && same < b.size && a.data[same] == b.data[same])
-        same++;
-    return same;
-}
-
 /* Fill many->wanted with all keys, in order. Empty keys are left out, with their status. */
 static void gather(struct many *many, struct storm_lookup *lookups, size_t count,
                    struct wanted *room)
@@ -115,7 +108,7 @@ static void gather(struct many *many, struct storm_lookup *lookups, size_t count
             first = &lookups[i];
             common = first->key.size;
         }
-        common = shared_by(first->key, lookups[i].key, common);
+        common = sdb_shared_prefix(storm_bytes(first->key.data, common), lookups[i].key);
         many->wanted[many->count++] = (struct wanted){0, sdb_key_hash(lookups[i].key), &lookups[i]};
     }
     for (size_t i = 0; i < many->count; i++)

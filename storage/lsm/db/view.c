@@ -15,10 +15,8 @@
 
 struct sdb_view *sdb_view_acquire(struct sdb_lsm *db)
 {
-    pthread_mutex_lock(&db->view_mu);
-    struct sdb_view *view = db->view;
-    atomic_fetch_add_explicit(&view->refs, 1, memory_order_relaxed);
-    pthread_mutex_unlock(&db->view_mu);
+    struct sdb_view *view;
+    (void)sdb_view_read(db, NULL, &view);
     return view;
 }
 
