@@ -354,7 +354,8 @@ static storm_status sim_link(struct sdb_os *os, const char *from, const char *to
     return status;
 }
 
-static storm_status sim_unlink(struct sdb_os *os, const char *path)
+/* Unlink and rmdir, which is counted and failed as an unlink. */
+static storm_status remove_name(struct sdb_os *os, const char *path, bool is_rmdir)
 {
     struct sim_disk *disk = sim_disk_of(os);
     char name[SIM_MAX_NAME];
@@ -369,13 +370,25 @@ static storm_status sim_unlink(struct sdb_os *os, const char *path)
         status = find(os, SIM_UNLINK, path, &dir, name, &node);
         if (status == STORM_NOT_FOUND || (status == STORM_OK && node == NULL))
             status = STORM_NOT_FOUND;
-        else if (status == STORM_OK && node->is_dir)
+        else if (status == STORM_OK && is_rmdir && (!node->is_dir || node->seen_names.count != 0))
+            status = sim_fail(os, STORM_IO, SIM_UNLINK, path, "not an empty directory");
+        else if (status == STORM_OK && !is_rmdir && node->is_dir)
             status = sim_fail(os, STORM_IO, SIM_UNLINK, path, "is a directory");
         else if (status == STORM_OK)
             sim_dir_remove(&disk->medium, dir, name);
     }
     pthread_mutex_unlock(&disk->mu);
     return status;
+}
+
+static storm_status sim_unlink(struct sdb_os *os, const char *path)
+{
+    return remove_name(os, path, false);
+}
+
+static storm_status sim_rmdir(struct sdb_os *os, const char *path)
+{
+    return remove_name(os, path, true);
 }
 
 static storm_status sim_mkdir(struct sdb_os *os, const char *path)
@@ -400,31 +413,6 @@ static storm_status sim_mkdir(struct sdb_os *os, const char *path)
         else if (status == STORM_OK)
             status = sim_fail(os, STORM_IO, SIM_MKDIR, path,
                               "something that is not a directory is in its place");
-    }
-    pthread_mutex_unlock(&disk->mu);
-    return status;
-}
-
-/* Counted and failed as an unlink. */
-static storm_status sim_rmdir(struct sdb_os *os, const char *path)
-{
-    struct sim_disk *disk = sim_disk_of(os);
-    char name[SIM_MAX_NAME];
-    struct sim_node *dir;
-    struct sim_node *node = NULL;
-    storm_status status;
-    bool is_half;
-
-    pthread_mutex_lock(&disk->mu);
-    status = sim_gate(os, SIM_UNLINK, true, path, &is_half);
-    if (status == STORM_OK) {
-        status = find(os, SIM_UNLINK, path, &dir, name, &node);
-        if (status == STORM_NOT_FOUND || (status == STORM_OK && node == NULL))
-            status = STORM_NOT_FOUND;
-        else if (status == STORM_OK && (!node->is_dir || node->seen_names.count != 0))
-            status = sim_fail(os, STORM_IO, SIM_UNLINK, path, "not an empty directory");
-        else if (status == STORM_OK)
-            sim_dir_remove(&disk->medium, dir, name);
     }
     pthread_mutex_unlock(&disk->mu);
     return status;
