@@ -307,7 +307,7 @@ void sdb_cache_destroy(struct sdb_cache *cache)
 
 struct sdb_account *sdb_cache_account(const struct sdb_cache *cache)
 {
-    return cache == NULL ? NULL : cache->account;
+    return cache->account;
 }
 
 uint64_t sdb_cache_new_id(struct sdb_cache *cache)

@@ -37,7 +37,7 @@ struct sdb_cache;
 struct sdb_cache *sdb_cache_create(size_t capacity, struct sdb_account *account);
 void sdb_cache_destroy(struct sdb_cache *cache);
 
-/* The account it was created with; of NULL, none. */
+/* The account it was created with. */
 struct sdb_account *sdb_cache_account(const struct sdb_cache *cache);
 
 /* A fresh id for a table: keys are (id, offset), ids are never used twice in one cache. */
