@@ -65,6 +65,9 @@ void api_request_over(struct api_request *request)
     storm_value_release(&request->value);
     storm_batch_destroy(request->batch);
     request->batch = NULL;
+    if (request->own != NULL)
+        request->free_own(request->own);
+    request->own = NULL;
     if (request->body_room > KEPT_BODY_MAX)
         drop_body(request);
     if (request->target != request->inline_target) {
@@ -133,13 +136,18 @@ static const char *const header_names[API_HEADER_COUNT] = {
     [API_HEADER_IF_MODIFIED_SINCE] = "If-Modified-Since",
     [API_HEADER_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
     [API_HEADER_REQUEST_ID] = "X-Request-Id",
+    [API_HEADER_ACCEPT_ENCODING] = "Accept-Encoding",
+    [API_HEADER_ORIGIN] = "Origin",
+    [API_HEADER_REQUEST_METHOD] = "Access-Control-Request-Method",
+    [API_HEADER_AUTHORIZATION] = "Authorization",
+    [API_HEADER_LAST_EVENT_ID] = "Last-Event-ID",
 };
 
 /* A field that may be sent twice without harm: the first one counts. */
 static bool may_repeat(enum api_header name)
 {
     return name == API_HEADER_ACCEPT || name == API_HEADER_PREFER || name == API_HEADER_EXPECT ||
-           name == API_HEADER_REQUEST_ID;
+           name == API_HEADER_REQUEST_ID || name == API_HEADER_ACCEPT_ENCODING;
 }
 
 static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const char *key,

@@ -40,6 +40,11 @@ enum api_header {
     API_HEADER_IF_MODIFIED_SINCE,
     API_HEADER_IF_UNMODIFIED_SINCE,
     API_HEADER_REQUEST_ID,
+    API_HEADER_ACCEPT_ENCODING,
+    API_HEADER_ORIGIN,
+    API_HEADER_REQUEST_METHOD,
+    API_HEADER_AUTHORIZATION,
+    API_HEADER_LAST_EVENT_ID,
     API_HEADER_COUNT,
 };
 
@@ -112,6 +117,10 @@ struct api_request {
     unsigned attempts;
     struct storm_value value;
     struct storm_flush_result flushed;
+    /* What only one kind of handler keeps: it allocates it and says how it goes away, which happens
+     * when the request is over, whatever became of it. */
+    void *own;
+    void (*free_own)(void *own);
 
     /* The asynchronous step under way. */
     storm_batch *batch;

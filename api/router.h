@@ -10,7 +10,7 @@ enum {
     API_ROUTE_PROBE = 4, /* its 503 is an answer, not an error */
 };
 
-enum { API_ROUTE_PARAMETERS_MAX = 6 };
+enum { API_ROUTE_PARAMETERS_MAX = 14 };
 
 struct api_route {
     const char *method;
