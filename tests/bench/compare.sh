@@ -11,13 +11,16 @@
 #   DIR=/var/tmp      on a real disk: on tmpfs an fdatasync costs nothing
 #   BUILD=build/bench where the programs are built
 #   ROCKSDB_RELEASE=librocksdb.a                   RocksDB built Release, when there is one
-#   ROCKSDB_BUILD=1   make one: apt-get source, cmake; takes a good hour on two cores
+#   ROCKSDB_BUILD=1   make one: apt-get source, cmake; takes 15 minutes on two cores
+#   LENGTH=600        each workload goes on for as many seconds: "compare.sh overwrite"
 #
 # It installs Debian's leveldb, rocksdb and lmdb when they are missing. Within a round every workload
 # is run by each product in turn before the next workload begins, so that a machine that grows
 # slower, or is shared, meets all of them alike. The ratio is Storm to the better of LevelDB and
 # RocksDB (the Release build where it is there, else Debian's); LMDB is for reference: it has neither
-# a log, nor checksums. What each product is set to is in tests/bench/compare/store.h and its adapter.
+# a log, nor checksums. "bar" is what the ratio shall be at least; a "!" marks a row that falls short.
+# "written" and "disk" are bytes over the user's own: of what the row wrote, of what is stored.
+# What each product is set to is in tests/bench/compare/store.h and its adapter.
 # Every line that a program printed is kept in $OUT (default: $BUILD/compare.tsv).
 set -eu
 cd "$(dirname "$0")/../.."
@@ -37,13 +40,22 @@ ROCKSDB_RELEASE=${ROCKSDB_RELEASE:-}
     ROCKSDB_RELEASE=$PWD/$BUILD/rocksdb/librocksdb.a
 
 # fresh: into an empty directory that goes away afterwards. Others share the store that `load` made;
-# those that change it come after those that only read it, deletes last.
-FRESH="fillseq fillbatch fillrandom fillsync:1 fillsync:8 fillsync:32"
-LOADED="load readrandom readrandom:2 readrandom:8 readmissing readseq readreverse seekrandom readcold
- readwhilewriting overwrite ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f crash open deleterandom"
+# those that change it come after those that only read it, deletes last. Rows of 64 KiB values have a
+# store of their own, whatever KEYS and VALUE are.
+FRESH="fillseq fillbatch fillrandom fillrandom:4 fillsync:1 fillsync:8 fillsync:32"
+LOADED="load readrandom readrandom:2 readrandom:4 readrandom:8 readrandom:32 readmissing readseq
+ readreverse seekrandom readcold readwhilewriting overwrite ycsb-a ycsb-a:8 ycsb-b ycsb-c ycsb-d
+ ycsb-e ycsb-f crash recover open deleterandom"
+LARGE="fill64k read64k"
+
+# The bars, by the name of the row; with a codec, the second line.
+BARS="fillseq=1.5 fillbatch=1.5 fillrandom=2 overwrite=2 deleterandom=1.5 fillsync=1.3 readrandom=2.5
+ readmissing=3 readcold=1 seekrandom=2 readseq=1.5 readreverse=2 readwhilewriting=2.5 ycsb-a=1.5
+ ycsb-b=1.5 ycsb-c=1.5 ycsb-d=1.5 ycsb-e=2.5 ycsb-f=1.5 fill64k=1.5 read64k=1.5 recover=1 open=1"
+BAR_CODEC=1.3
 
 if [ "${1:-}" = --list ]; then
-    echo "$FRESH $LOADED" | tr -s ' \n' '\n'
+    echo "$FRESH $LOADED $LARGE" | tr -s ' \n' '\n'
     exit 0
 fi
 
@@ -86,14 +98,14 @@ run() {
     mkdir -p "$directory"
     "$BUILD/tests/compare_$product" "--dir=$directory" "--work=$name" "--threads=$threads" \
         "--keys=$KEYS" "--value=$VALUE" "--codec=$CODEC" "--cache=$CACHE_MIB" \
-        "--buffer=$BUFFER_MIB" >"$work/line" &
+        "--buffer=$BUFFER_MIB" "--seconds=${LENGTH:-0}" >"$work/line" &
     child=$!
     wait "$child"
     child=
     sed "s/^/$product\t/" "$work/line" >>"$OUT"
 }
 
-items="$FRESH $LOADED"
+items="$FRESH $LOADED $LARGE"
 [ "$#" -eq 0 ] || items=$*
 : >"$OUT"
 products=()
@@ -109,16 +121,20 @@ for ((round = 1; round <= ROUNDS; round++)); do
         [ "$name" = "$item" ] || threads=${item#*:}
         echo "round $round of $ROUNDS: $name, $threads thread(s)" >&2
         for product in "${products[@]}"; do
-            case " $FRESH " in
-            *" $name "* | *" $name:"*)
+            case " $FRESH / $LARGE " in
+            *" $name "*/* | *" $name:"*/*)
                 run "$product" "$name" "$threads" "$work/fresh"
                 rm -rf "$work/fresh"
+                ;;
+            */*" $name "*)
+                large=$work/$product.large
+                [ -d "$large" ] || [ "$name" = fill64k ] || run "$product" fill64k 1 "$large"
+                run "$product" "$name" "$threads" "$large"
                 ;;
             *)
                 loaded=$work/$product
                 [ "$name" != load ] || rm -rf "$loaded"
-                [ -d "$loaded" ] || [ "$name" = load ] ||
-                    run "$product" load 1 "$loaded"
+                [ -d "$loaded" ] || [ "$name" = load ] || LENGTH=0 run "$product" load 1 "$loaded"
                 run "$product" "$name" "$threads" "$loaded"
                 ;;
             esac
@@ -133,7 +149,8 @@ echo "$KEYS keys of 16 bytes, values of $VALUE, codec $CODEC, cache and write bu
 for product in "${products[@]}"; do
     echo "  $product = $("$BUILD/tests/compare_$product" --dir=- --work=name)"
 done
-awk -F '\t' -v products="${products[*]}" '
+awk -F '\t' -v products="${products[*]}" -v bars="$BARS" -v entry=$((VALUE + 16)) -v keys="$KEYS" \
+    -v bar_codec="$([ "$CODEC" = none ] || echo "$BAR_CODEC")" '
 function median(list, count,   i, j, hold) {
     for (i = 2; i <= count; i++)
         for (j = i; j > 1 && list[j] < list[j - 1]; j--) {
@@ -150,12 +167,18 @@ function cell(row, product, field,   i, list) {
     if (!(row in seen)) { seen[row] = 1; rows[++row_count] = row }
     n = ++count[row, $1]
     for (i = 5; i <= NF; i++) value[row, $1, n, i] = $i
-    ops[row] = $4
+    value[row, $1, n, 4] = $4
 }
 END {
     product_count = split(products, names, " ")
-    printf "\n%-18s %-16s %10s %6s %9s %9s %9s %10s %8s %9s %9s %9s\n", "workload", "product",
-        "ops/s", "ratio", "p50 us", "p99 us", "p99.9 us", "max us", "cpu s", "MB writ.", "MB disk", "MB memory"
+    bar_count = split(bars, pairs, " ")
+    for (i = 1; i <= bar_count; i++) {
+        split(pairs[i], pair, "=")
+        bar[pair[1]] = bar_codec != "" && pair[2] > bar_codec ? bar_codec : pair[2]
+    }
+    printf "\n%-18s %-16s %10s %6s %5s %9s %9s %9s %10s %8s %8s %6s %9s\n", "workload", "product",
+        "ops/s", "ratio", "bar", "p50 us", "p99 us", "p99.9 us", "max us", "cpu s", "written", "disk",
+        "MB memory"
     for (r = 1; r <= row_count; r++) {
         row = rows[r]
         peer = 0
@@ -167,12 +190,22 @@ END {
         for (p = 1; p <= product_count; p++) {
             if (count[row, names[p]] == 0) continue
             speed = cell(row, names[p], 6)
-            printf "%-18s %-16s %10.0f %6s %9.2f %9.2f %9.2f %10.1f %8.2f %9.1f %9.1f %9.1f\n",
-                (p == 1 ? row : ""), names[p], speed,
-                (peer > 0 && names[p] == "storm" ? sprintf("%.2f", speed / peer) : ""),
+            ratio = names[p] == "storm" && peer > 0 ? speed / peer : 0
+            work = row
+            sub(/:.*/, "", work)
+            is_short = ratio > 0 && ratio < bar[work]
+            is_large = work ~ /64k/
+            size = is_large ? 65536 + 16 : entry
+            ops = cell(row, names[p], 4)
+            stored = work ~ /^fill/ || is_large ? ops : keys
+            if (work == "read64k") stored = 5000
+            printf "%-18s %-16s %10.0f %6s %5s %9.2f %9.2f %9.2f %10.1f %8.2f %8s %6.2f %9.1f\n",
+                (p == 1 ? row : ""), names[p], speed, (ratio > 0 ? sprintf("%.2f", ratio) : ""),
+                (ratio > 0 && work in bar ? bar[work] (is_short ? "!" : "") : ""),
                 cell(row, names[p], 7), cell(row, names[p], 8), cell(row, names[p], 9),
-                cell(row, names[p], 10), cell(row, names[p], 11), cell(row, names[p], 12) / 1e6,
-                cell(row, names[p], 13) / 1e6, cell(row, names[p], 14) / 1e6
+                cell(row, names[p], 10), cell(row, names[p], 11),
+                (ops > 0 ? sprintf("%.2f", cell(row, names[p], 12) / (ops * size)) : ""),
+                cell(row, names[p], 13) / (stored * size), cell(row, names[p], 14) / 1e6
         }
     }
 }' "$OUT"

@@ -29,6 +29,9 @@ for name in fillseq fillbatch fillrandom fillsync; do
 done
 check load 1 "$work/loaded" 0
 for name in readrandom readmissing readcold readseq readreverse seekrandom readwhilewriting \
-    overwrite ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f crash open deleterandom; do
+    overwrite ycsb-a ycsb-b ycsb-c ycsb-d ycsb-e ycsb-f crash recover open deleterandom; do
     check "$name" 1 "$work/loaded" 0
 done
+mkdir "$work/large"
+check fill64k 1 "$work/large" 0
+check read64k 2 "$work/large" 300

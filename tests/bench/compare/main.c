@@ -2,7 +2,10 @@
  * One workload on one product, in a process of its own; compare.sh runs them in turn.
  *
  *   compare_PRODUCT --dir=D --work=NAME [--keys=1000000] [--ops=…] [--value=100] [--threads=1]
- *                   [--codec=none|deflate|lz4|zstd] [--cache=MiB] [--buffer=MiB]
+ *                   [--codec=none|deflate|lz4|zstd] [--cache=MiB] [--buffer=MiB] [--seconds=N]
+ *
+ * With --seconds the workload goes on for that long instead of doing a number of operations. Those
+ * named 64k have values and a number of keys of their own.
  *
  * prints one line of tab-separated fields:
  *
@@ -35,6 +38,7 @@
 
 #define MIB ((size_t)1 << 20)
 
+enum { LARGE_VALUE = 64 << 10, LARGE_KEYS = 5000 };
 enum { BATCH = 100, SCAN_NEXTS = 10, SCAN_LONGEST = 100, THREADS_MAX = 64, CHUNK = 1000 };
 
 struct run;
@@ -43,6 +47,7 @@ struct worker {
     struct run *run;
     unsigned index;
     uint64_t ops; /* to do */
+    uint64_t done;
     struct random random;
     struct session *session;
     uint64_t began_ns, ended_ns;
@@ -56,6 +61,7 @@ struct work {
     uint64_t (*ops)(const struct run *run); /* NULL = one for each key */
     void (*step)(struct worker *worker, uint64_t i);
     bool is_whole; /* step does all of the worker's operations and their timing by itself */
+    bool is_large; /* values of LARGE_VALUE, LARGE_KEYS of them, whatever the arguments say */
 };
 
 struct run {
@@ -63,6 +69,7 @@ struct run {
     struct setup setup;
     struct store *store;
     uint64_t keys, ops;
+    uint64_t seconds; /* 0 = by ops */
     size_t value_size;
     unsigned threads;
     bool is_timed; /* false while it warms up */
@@ -332,31 +339,34 @@ static uint64_t nothing(const struct run *run)
  * Shapes: "fresh" expects an empty directory, "loaded" one that `load` has filled; "warm" is
  * loaded, and a quarter of the operations is done before, untimed; "cold" is loaded, and what the
  * kernel has of the files is dropped. "writer": a writer runs beside the workers. "crash": the
- * process ends without closing the store, so that the next "open" has something to recover.
+ * process ends without closing the store, so that the next has something to recover.
  */
 static const struct work works[] = {
-    {"load", "fresh settle", NULL, load, false},
-    {"fillseq", "fresh", NULL, fill_in_order, false},
-    {"fillbatch", "fresh", batches_of_keys, fill_batch, false},
-    {"fillrandom", "fresh", NULL, fill_at_random, false},
-    {"fillsync", "fresh", some_synced, fill_synced, false},
-    {"overwrite", "loaded", NULL, fill_at_random, false},
-    {"deleterandom", "loaded", NULL, delete_at_random, false},
-    {"readrandom", "warm", NULL, read_at_random, false},
-    {"readmissing", "warm", NULL, read_missing, false},
-    {"readcold", "cold", tenth_of_keys, read_at_random, false},
-    {"readseq", "warm", NULL, read_in_order, true},
-    {"readreverse", "warm", NULL, read_reverse, true},
-    {"seekrandom", "warm", tenth_of_keys, seek_at_random, false},
-    {"readwhilewriting", "warm writer", NULL, read_at_random, false},
-    {"ycsb-a", "warm", NULL, ycsb_a, false},
-    {"ycsb-b", "warm", NULL, ycsb_b, false},
-    {"ycsb-c", "warm", NULL, ycsb_c, false},
-    {"ycsb-d", "warm", NULL, ycsb_d, false},
-    {"ycsb-e", "warm", tenth_of_keys, ycsb_e, false},
-    {"ycsb-f", "warm", NULL, ycsb_f, false},
-    {"crash", "loaded crash", hundred_thousand, fill_at_random, false},
-    {"open", "loaded", nothing, read_at_random, false},
+    {"load", "fresh settle", NULL, load, false, false},
+    {"fillseq", "fresh", NULL, fill_in_order, false, false},
+    {"fillbatch", "fresh", batches_of_keys, fill_batch, false, false},
+    {"fillrandom", "fresh", NULL, fill_at_random, false, false},
+    {"fillsync", "fresh", some_synced, fill_synced, false, false},
+    {"overwrite", "loaded", NULL, fill_at_random, false, false},
+    {"deleterandom", "loaded", NULL, delete_at_random, false, false},
+    {"readrandom", "warm", NULL, read_at_random, false, false},
+    {"readmissing", "warm", NULL, read_missing, false, false},
+    {"readcold", "cold", tenth_of_keys, read_at_random, false, false},
+    {"readseq", "warm", NULL, read_in_order, true, false},
+    {"readreverse", "warm", NULL, read_reverse, true, false},
+    {"seekrandom", "warm", tenth_of_keys, seek_at_random, false, false},
+    {"readwhilewriting", "warm writer", NULL, read_at_random, false, false},
+    {"ycsb-a", "warm", NULL, ycsb_a, false, false},
+    {"ycsb-b", "warm", NULL, ycsb_b, false, false},
+    {"ycsb-c", "warm", NULL, ycsb_c, false, false},
+    {"ycsb-d", "warm", NULL, ycsb_d, false, false},
+    {"ycsb-e", "warm", tenth_of_keys, ycsb_e, false, false},
+    {"ycsb-f", "warm", NULL, ycsb_f, false, false},
+    {"crash", "loaded crash", hundred_thousand, fill_at_random, false, false},
+    {"recover", "loaded", nothing, read_at_random, false, false},
+    {"open", "loaded", nothing, read_at_random, false, false},
+    {"fill64k", "fresh", NULL, fill_in_order, false, true},
+    {"read64k", "warm", NULL, read_at_random, false, true},
 };
 
 /* ---- Running ---- */
@@ -365,13 +375,16 @@ static void do_all(struct worker *worker, uint64_t ops)
 {
     const struct run *run = worker->run;
     if (run->work->is_whole) {
-        worker->ops = ops;
         run->work->step(worker, 0);
+        worker->done = worker->ops;
         return;
     }
     uint64_t before = now_ns();
-    for (uint64_t i = 0; i < ops; i++) {
-        run->work->step(worker, i);
+    uint64_t end = run->seconds == 0 ? UINT64_MAX : before + run->seconds * 1000000000;
+    if (run->seconds != 0)
+        ops = UINT64_MAX;
+    for (worker->done = 0; worker->done < ops && before < end; worker->done++) {
+        run->work->step(worker, worker->done);
         uint64_t after = now_ns();
         histogram_add(&worker->histogram, after - before);
         before = after;
@@ -384,9 +397,7 @@ static void *work(void *arg)
     struct run *run = worker->run;
     worker->session = session_begin(run->store);
     if (strstr(run->work->shape, "warm") != NULL) {
-        uint64_t ops = worker->ops;
-        do_all(worker, run->work->is_whole ? ops : ops / 4);
-        worker->ops = ops;
+        do_all(worker, worker->ops / 4);
         memset(&worker->histogram, 0, sizeof worker->histogram);
     }
     pthread_barrier_wait(&run->start);
@@ -484,12 +495,11 @@ static struct worker *create_workers(struct run *run, unsigned count)
     return workers;
 }
 
-static void report(struct run *run, const struct histogram *histogram, uint64_t took_ns,
-                   double cpu_before, uint64_t written_before)
+static void report(struct run *run, const struct histogram *histogram, uint64_t done,
+                   uint64_t took_ns, double cpu_before, uint64_t written_before)
 {
     uint64_t disk = 0;
-    uint64_t done =
-        run->ops / run->threads * run->threads * (run->work->step == fill_batch ? BATCH : 1);
+    done *= run->work->step == fill_batch ? BATCH : 1;
     double seconds = (double)took_ns / 1e9;
     for_files(run->setup.dir, add_blocks, &disk);
     printf("%s\t%u\t%" PRIu64 "\t%.6f\t%.1f\t%.3f\t%.3f\t%.3f\t%.3f\t%.3f\t%" PRIu64 "\t%" PRIu64
@@ -523,7 +533,7 @@ static void run_work(struct run *run)
     run->store = store_open(&run->setup);
     if (run->ops == 0) { /* opening is the workload */
         histogram_add(all, now_ns() - began);
-        report(run, all, now_ns() - began, cpu, written);
+        report(run, all, 0, now_ns() - began, cpu, written);
         store_close(run->store);
         exit(0);
     }
@@ -532,11 +542,12 @@ static void run_work(struct run *run)
         pthread_create(&threads[i], NULL, work, &workers[i]);
     if (has_writer)
         pthread_create(&threads[run->threads], NULL, write_beside, &workers[run->threads]);
-    uint64_t ended = 0;
+    uint64_t ended = 0, done = 0;
     began = UINT64_MAX;
     for (unsigned i = 0; i < run->threads; i++) {
         pthread_join(threads[i], NULL);
         histogram_merge(all, &workers[i].histogram);
+        done += workers[i].done;
         began = workers[i].began_ns < began ? workers[i].began_ns : began;
         ended = workers[i].ended_ns > ended ? workers[i].ended_ns : ended;
     }
@@ -547,7 +558,7 @@ static void run_work(struct run *run)
         store_settle(run->store);
     if (strstr(run->work->shape, "crash") == NULL)
         store_close(run->store);
-    report(run, all, ended - began, cpu, written);
+    report(run, all, done, ended - began, cpu, written);
     if (strstr(run->work->shape, "crash") != NULL) {
         fflush(stdout);
         _exit(0);
@@ -622,6 +633,8 @@ int main(int argc, char **argv)
             run.setup.codec = codec_after(value);
         else if (strncmp(argv[i], "--cache=", 8) == 0)
             run.setup.cache_bytes = number_after(value) * MIB;
+        else if (strncmp(argv[i], "--seconds=", 10) == 0)
+            run.seconds = number_after(value);
         else if (strncmp(argv[i], "--buffer=", 9) == 0)
             run.setup.write_buffer_bytes = number_after(value) * MIB;
         else
@@ -634,6 +647,10 @@ int main(int argc, char **argv)
     if (strcmp(work_name, "codec") == 0)
         return store_has_codec(run.setup.codec) ? 0 : 1;
     run.work = work_after(work_name);
+    if (run.work->is_large) {
+        run.value_size = LARGE_VALUE;
+        run.keys = LARGE_KEYS;
+    }
     if (run.setup.dir == NULL || run.keys == 0 || run.value_size < VALUE_LEAST ||
         run.threads == 0 || run.threads > THREADS_MAX) {
         fprintf(stderr, "--dir is missing, or keys, value or threads are out of range\n");
