@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "json.h"
+#include "json_scan.h"
 
 static bool is_json(const char *text, size_t size)
 {
@@ -38,8 +39,13 @@ static void every_kind_of_value_is_accepted(void **state)
                                        "[[[[{\"\":[]}]]]]",
                                        "\"\xc3\xa9\"",
                                        "1e-400"};
-    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++)
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
         assert_true(is_json(good[i], strlen(good[i])));
+        enum api_json_verdict verdict = api_json_scan(storm_text(good[i]));
+        assert_int_equal(verdict, i + 1 == sizeof good / sizeof good[0]
+                                      ? API_JSON_UNSURE /* 1e-400 */
+                                      : API_JSON_FINE);
+    }
 }
 
 static void an_empty_text_is_said_to_be_empty(void **state)
@@ -87,11 +93,54 @@ static void what_is_no_json_is_refused(void **state)
                                       "1e400",
                                       "{\"\\u0000\":1}",
                                       "hello"};
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         assert_false(is_json(bad[i], strlen(bad[i])));
+        assert_int_not_equal(api_json_scan(storm_text(bad[i])), API_JSON_FINE);
+    }
     assert_false(is_json("1\0002", 3));
     assert_false(is_json("1\0", 2));
     assert_true(is_json("12", 1)); /* only as long as it says */
+}
+
+/* The scan takes eight bytes at a time: what ends a plain run is found at each place in them. */
+static void a_fault_in_a_string_is_found_wherever_it_stands(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        bool is_fine;
+    } inside[] = {{"\x1f", false}, {"\n", false},   {"\"", false},      {"\\n", true},
+                  {"\\q", false},  {"\x80", false}, {"\xc3\xa9", true}, {"\xc3\x28", false},
+                  {"\x7f", true},  {" ", true},     {"!", true},        {"#", true},
+                  {"[", true},     {"]", true}};
+    for (size_t size = 0; size <= 40; size++) {
+        for (size_t at = 0; at <= size; at++) {
+            for (size_t i = 0; i < sizeof inside / sizeof inside[0]; i++) {
+                char text[64] = "\"";
+                memset(text + 1, 'x', at);
+                strcpy(text + 1 + at, inside[i].bytes);
+                size_t used = strlen(text);
+                memset(text + used, 'y', size - at);
+                text[used + size - at] = '"';
+                struct storm_slice bytes = storm_bytes(text, used + size - at + 1);
+                assert_int_equal(api_json_scan(bytes),
+                                 inside[i].is_fine ? API_JSON_FINE : API_JSON_REFUSED);
+            }
+        }
+    }
+}
+
+static void what_is_near_a_limit_is_left_to_jansson(void **state)
+{
+    (void)state;
+    char digits[201 + 1];
+    memset(digits, '7', 201);
+    digits[201] = '\0';
+    assert_int_equal(api_json_scan(storm_text(digits)), API_JSON_UNSURE);
+    assert_int_equal(api_json_scan(storm_bytes(digits, 200)), API_JSON_FINE);
+    assert_int_equal(api_json_scan(storm_text("1e99")), API_JSON_FINE);
+    assert_int_equal(api_json_scan(storm_text("1e100")), API_JSON_UNSURE);
+    assert_int_equal(api_json_scan(storm_text("[1e100")), API_JSON_UNSURE);
 }
 
 static void nesting_is_bounded(void **state)
@@ -122,6 +171,8 @@ int main(void)
         cmocka_unit_test(every_kind_of_value_is_accepted),
         cmocka_unit_test(an_empty_text_is_said_to_be_empty),
         cmocka_unit_test(what_is_no_json_is_refused),
+        cmocka_unit_test(a_fault_in_a_string_is_found_wherever_it_stands),
+        cmocka_unit_test(what_is_near_a_limit_is_left_to_jansson),
         cmocka_unit_test(nesting_is_bounded),
         cmocka_unit_test(the_fault_has_a_line_and_a_column),
     };
