@@ -35,10 +35,11 @@
 #include "response.h"
 
 enum {
-    /* The library clears this much after each request, so it is no larger than a target with a key
-     * of the default limit, all of it escaped (12 KiB), and its header fields need. */
-    POOL_MIN = 32 << 10,
-    POOL_FOR_FIELDS = 20 << 10,
+    /* The library clears this much and half as much again after each request, which is why it is not
+     * larger: a target with a key of the default limit, all of it escaped, is 12 KiB, and 8 KiB are
+     * left for the header fields. Shorter keys leave more. */
+    POOL_MIN = 20 << 10,
+    POOL_FOR_FIELDS = 8 << 10,
     ESCAPED_BYTE = 3,
     /* What 0.9.75 would refuse when told to be strict, request.c refuses with a better answer. */
     STRICTNESS = MHD_VERSION >= 0x01000000 ? 1 : 0,
