@@ -144,8 +144,11 @@ enum MHD_Result api_kv_delete(struct api_request *request)
     enum MHD_Result result;
     if (!api_kv_conditions(request, true, &result))
         return result;
-    if (request->prefer == API_PREFER_REPRESENTATION)
-        return delete_value(request);
+    if (request->prefer == API_PREFER_REPRESENTATION) {
+        struct api_reach reach = api_reach_key(request->key);
+        /* It shows what it deletes. */
+        return api_may(request, API_SCOPE_READ, &reach, &result) ? delete_value(request) : result;
+    }
     enum api_tie tie = request->prefer == API_PREFER_MINIMAL ? API_TIE_CLIENT : API_TIE_EXISTS;
     storm_status status =
         api_kv_make_batch(request, STORM_DELETE, storm_bytes(NULL, 0), tie, false);

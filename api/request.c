@@ -38,6 +38,7 @@ void api_request_init(struct api_request *request, struct api_server *server)
 {
     memset(request, 0, sizeof *request);
     request->server = server;
+    request->grant = api_grant_everything();
     request->target = request->inline_target;
 }
 
@@ -102,6 +103,7 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
     request->body_seen = 0;
     request->attempts = 0;
     request->keeps_ttl = false;
+    request->grant.has_asked = false;
     request->key = storm_bytes(NULL, 0);
     request->query.count = 0;
     memset(request->headers, 0, sizeof request->headers);
@@ -288,6 +290,9 @@ static bool read_target(struct api_request *request, struct storm_slice raw_key,
             return false;
         }
         request->key = storm_bytes(bytes, size);
+        struct api_reach reach = api_reach_key(request->key);
+        if (!api_may(request, route->scope, &reach, result))
+            return false;
     }
     if (raw_query.size == 0)
         return true;
@@ -337,7 +342,7 @@ static enum MHD_Result route_request(struct api_request *request, const char *me
                              (int)(target.path.size < 128 ? target.path.size : 128),
                              target.path.size == 0 ? "" : (const char *)target.path.data);
     enum MHD_Result result = MHD_YES;
-    if (!read_target(request, raw_key, target.query, &result))
+    if (!api_admit(request, &result) || !read_target(request, raw_key, target.query, &result))
         return result;
     bool has_store = atomic_load_explicit(&request->server->db, memory_order_acquire) != NULL;
     if ((request->route->flags & API_ROUTE_STORE) != 0 && !has_store)

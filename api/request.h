@@ -21,6 +21,7 @@
 #include <microhttpd.h>
 #include <stdatomic.h>
 
+#include "auth.h"
 #include "fields.h"
 #include "server.h"
 #include "target.h"
@@ -96,6 +97,7 @@ struct api_request {
     const struct api_route *route;
     struct storm_slice key; /* for routes with a key: decoded, of legal length */
     struct api_query query; /* checked against the route's parameters */
+    struct api_grant grant; /* what it may do */
 
     bool has_body;           /* Content-Length above 0, or chunked */
     uint64_t content_length; /* 0 when chunked */

@@ -134,8 +134,21 @@ static enum MHD_Result queue(struct api_request *request, struct MHD_Response *r
     return result;
 }
 
+/* A handler that was to ask what the key may touch, and has not: its answer must not leave. */
+static bool has_not_asked(const struct api_request *request, const struct api_answer *answer)
+{
+    return request->grant.prefix.size != 0 && !request->grant.has_asked && answer->status < 400 &&
+           request->route != NULL && (request->route->flags & API_ROUTE_ASKS) != 0;
+}
+
 enum MHD_Result api_send(struct api_request *request, struct api_answer *answer)
 {
+    if (has_not_asked(request, answer)) {
+        if (answer->response != NULL)
+            MHD_destroy_response(answer->response);
+        return api_fail_code(request, API_ERROR_internal,
+                             "This route does not know keys that are limited to a prefix.");
+    }
     bool is_early = request->stage == API_STAGE_HEADERS;
     if (is_early && request->has_body &&
         (api_has_header(request, API_HEADER_EXPECT) || request->content_length > API_DISCARD_MAX))

@@ -13,8 +13,9 @@
 #define ENDS_KEY(p)   (sizeof(p) > sizeof(KEY) && (p)[sizeof(p) - 2] == '}')
 #define FIXED_SIZE(p) (ENDS_KEY(p) ? sizeof(p) - sizeof(KEY) : sizeof(p) - 1)
 
-#define ROUTE(method, path, begin, run, flags, ...)                                                \
-    {#method, path, FIXED_SIZE(path), begin, run, {__VA_ARGS__}, flags, ENDS_KEY(path)},
+#define ROUTE(method, path, scope, begin, run, flags, ...)                                         \
+    {#method,       path,  FIXED_SIZE(path), API_SCOPE_##scope, begin, run,                        \
+     {__VA_ARGS__}, flags, ENDS_KEY(path)},
 const struct api_route api_routes[] = {
 #include "routes.def"
 };

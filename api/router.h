@@ -2,20 +2,23 @@
 #ifndef STORM_API_ROUTER_H
 #define STORM_API_ROUTER_H
 
+#include "auth.h"
 #include "request.h"
 
 enum {
     API_ROUTE_STORE = 1, /* needs the store: 503 while starting */
     API_ROUTE_BODY = 2,  /* takes a body; begin sets its limit */
     API_ROUTE_PROBE = 4, /* its 503 is an answer, not an error */
+    API_ROUTE_ASKS = 8,  /* no key in its path; the handler calls api_may() itself */
 };
 
 enum { API_ROUTE_PARAMETERS_MAX = 14 };
 
 struct api_route {
     const char *method;
-    const char *path;  /* the template */
-    size_t fixed;      /* length of what stands before {key}; of all of it without */
+    const char *path; /* the template */
+    size_t fixed;     /* length of what stands before {key}; of all of it without */
+    enum api_scope scope;
     api_handler begin; /* NULL = nothing to look at early */
     api_handler run;
     const char *parameters[API_ROUTE_PARAMETERS_MAX]; /* ended by NULL */

@@ -24,7 +24,7 @@ jq -r '.paths | to_entries[] | .key as $path | .value | (.parameters // []) as $
     ([$common[], .value.parameters[]?] | map(select(.in == "query").name) | sort | join(","))' \
     "$WORK/openapi.json" | sed 's/ $//' | sort >"$WORK/documented"
 # The table of routes as the compiler sees it, not as a pattern would guess it; HEAD is wherever GET is.
-printf '%s\n' '#define ROUTE(method, path, begin, run, flags, ...) ROUTE method path __VA_ARGS__' \
+printf '%s\n' '#define ROUTE(method, path, scope, begin, run, flags, ...) ROUTE method path __VA_ARGS__' \
     '#include "routes.def"' | cc -E -P -x c -I"$SOURCE_DIR/api" - | tr -d '",' | awk '
     $1 == "ROUTE" {
         names = ""

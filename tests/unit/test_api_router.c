@@ -37,6 +37,28 @@ static void each_route_finds_itself(void **state)
     }
 }
 
+static void what_is_open_and_what_asks_is_as_the_security_page_says(void **state)
+{
+    (void)state;
+    static const char *const open[] = {"/healthz", "/readyz", "/openapi.yaml", "/"};
+    for (size_t i = 0; i < api_route_count; i++) {
+        const struct api_route *route = &api_routes[i];
+        bool is_listed = false;
+        for (size_t j = 0; j < sizeof open / sizeof open[0]; j++)
+            is_listed = is_listed || strcmp(route->path, open[j]) == 0;
+        assert_int_equal(route->scope == API_SCOPE_OPEN, is_listed);
+        if (strncmp(route->path, "/admin/", 7) == 0)
+            assert_int_equal(route->scope, API_SCOPE_ADMIN);
+        /* A key in the path is asked for by the router; asking is for the others. */
+        if (route->has_key || route->scope == API_SCOPE_ADMIN)
+            assert_false((route->flags & API_ROUTE_ASKS) != 0);
+        /* Only a handler that asks can know what ANY stands for, unless nothing is touched. */
+        assert_false(route->scope == API_SCOPE_ANY && route->has_key);
+        if (route->scope == API_SCOPE_ANY && strcmp(route->path, "/version") != 0)
+            assert_true((route->flags & API_ROUTE_ASKS) != 0);
+    }
+}
+
 static void everything_after_the_prefix_is_the_key(void **state)
 {
     (void)state;
@@ -112,6 +134,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_route_finds_itself),
+        cmocka_unit_test(what_is_open_and_what_asks_is_as_the_security_page_says),
         cmocka_unit_test(everything_after_the_prefix_is_the_key),
         cmocka_unit_test(head_goes_where_get_goes),
         cmocka_unit_test(a_known_path_names_its_methods),
