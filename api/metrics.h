@@ -22,6 +22,7 @@ struct api_metrics {
 
 void api_metrics_begin(struct api_metrics *metrics);
 /* One request is over; status 0 = it ended without an answer. */
+#define API_NO_LATENCY UINT64_MAX /* one that waits as long as its client wants */
 void api_metrics_end(struct api_metrics *metrics, unsigned status, uint64_t latency_ns);
 
 /* The latency in microseconds that the fraction `rank` (0 to 1) of requests stays within; 0 before

@@ -58,8 +58,9 @@ void api_request_over(struct api_request *request)
     if (request->is_counted) {
         /* A probe that finds the server not ready has not met an error. */
         bool is_probe = request->route != NULL && (request->route->flags & API_ROUTE_PROBE) != 0;
+        uint64_t latency_ns = api_monotonic_ns() - request->started_ns;
         api_metrics_end(&server->metrics, is_probe ? 0 : request->status,
-                        api_monotonic_ns() - request->started_ns);
+                        request->is_stream ? API_NO_LATENCY : latency_ns);
     }
     if (request->held != NULL && request->held != server->no_memory)
         MHD_destroy_response(request->held);
@@ -93,6 +94,7 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
     request->stage = API_STAGE_LINE;
     request->must_close = false;
     request->is_target_lost = false;
+    request->is_stream = false;
     request->status = 0;
     request->route = NULL;
     request->framing_fault = NULL;
@@ -357,6 +359,8 @@ enum MHD_Result api_request_headers(struct api_request *request, const char *met
     request->started_ns = api_monotonic_ns();
     request->stage = API_STAGE_HEADERS;
     request->is_counted = true;
+    request->is_http_1_0 = strcmp(version, "HTTP/1.0") == 0;
+    request->is_head = strcmp(method, "HEAD") == 0;
     api_metrics_begin(&request->server->metrics);
     MHD_get_connection_values_n(request->connection, MHD_HEADER_KIND, take_header, request);
     set_id(request);

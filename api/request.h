@@ -7,9 +7,9 @@
  *                                     WAITING (suspended)
  *
  * An answer that is decided before READY is held until the body has been read and dropped:
- * libmicrohttpd
- * 0.9.75 closes the connection after an earlier one. Where closing is right (broken framing, a client
- * that asked with Expect: 100-continue, a body too long to drop) it goes out at once.
+ * libmicrohttpd 0.9.75 closes the connection after an earlier one. Where closing is right (broken
+ * framing, a client that asked with Expect: 100-continue, a body too long to drop) it goes out at
+ * once.
  *
  * Threads: a request belongs to the HTTP thread of its connection; while WAITING it belongs to
  * whoever was handed it (async.c). Fields marked atomic are shared with the watcher of slow
@@ -82,6 +82,9 @@ struct api_request {
     bool must_close;        /* Connection: close, and do not wait for the body */
     bool is_target_lost;    /* no memory for it */
     bool is_counted;        /* in metrics.in_flight */
+    bool is_http_1_0;
+    bool is_head;
+    bool is_stream; /* how long it takes says nothing about the server */
     uint64_t started_ns;
     unsigned status; /* of the answer; 0 = none yet */
 
@@ -134,8 +137,15 @@ struct api_request {
     struct api_request *next_work;
 };
 
-/* What the watcher of slow clients looks at. */
-enum api_phase { API_PHASE_BETWEEN, API_PHASE_HEADERS, API_PHASE_BODY, API_PHASE_ANSWER };
+/* What the watcher of slow clients looks at. SENDING: the answer, or what there is of it so far,
+ * has been handed to the library. */
+enum api_phase {
+    API_PHASE_BETWEEN,
+    API_PHASE_HEADERS,
+    API_PHASE_BODY,
+    API_PHASE_ANSWER,
+    API_PHASE_SENDING,
+};
 
 struct api_connection {
     struct api_connection *previous, *next; /* server->mu */
@@ -143,8 +153,13 @@ struct api_connection {
     _Atomic int phase;                      /* enum api_phase */
     _Atomic uint64_t phase_since_ns;
     _Atomic uint64_t phase_bytes; /* of body received */
+    uint64_t acked;          /* watcher: bytes that the client had when it began to be sent to */
+    uint64_t acked_since_ns; /* watcher: the phase that this is of */
     struct api_request request;
 };
+
+/* The request's connection is in this phase from now on. Its HTTP thread. */
+void api_enter_phase(struct api_request *request, enum api_phase phase);
 
 /* A fresh connection's request; and its end, whatever state it is in. */
 void api_request_init(struct api_request *request, struct api_server *server);

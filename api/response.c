@@ -131,6 +131,7 @@ static enum MHD_Result queue(struct api_request *request, struct MHD_Response *r
     if (response != request->server->no_memory)
         MHD_destroy_response(response);
     request->stage = API_STAGE_ANSWERED;
+    api_enter_phase(request, API_PHASE_SENDING);
     return result;
 }
 

@@ -14,8 +14,8 @@
  *   connection closed     freed
  *
  * Draining, in the only order that cuts nobody off: stop accepting and close the listening socket;
- * put Connection: close on every answer; wait until nothing is in flight; stop the library's
- * threads, which would cut off whatever still was.
+ * put Connection: close on every answer and have the streams end; wait until nothing is in flight;
+ * stop the library's threads, which would cut off whatever still was.
  */
 #include "server.h"
 
@@ -33,6 +33,7 @@
 #include "log.h"
 #include "moment.h"
 #include "response.h"
+#include "stream.h"
 
 enum {
     /* The library clears this much and half as much again after each request, which is why it is not
@@ -47,6 +48,11 @@ enum {
 
 /* ---- Connections ---- */
 
+static struct api_connection *connection_of(struct api_request *request)
+{
+    return (struct api_connection *)((char *)request - offsetof(struct api_connection, request));
+}
+
 static void enter_phase(struct api_connection *connection, enum api_phase phase)
 {
     atomic_store_explicit(&connection->phase_bytes, 0, memory_order_relaxed);
@@ -54,9 +60,9 @@ static void enter_phase(struct api_connection *connection, enum api_phase phase)
     atomic_store_explicit(&connection->phase, (int)phase, memory_order_relaxed);
 }
 
-static struct api_connection *connection_of(struct api_request *request)
+void api_enter_phase(struct api_request *request, enum api_phase phase)
 {
-    return (struct api_connection *)((char *)request - offsetof(struct api_connection, request));
+    enter_phase(connection_of(request), phase);
 }
 
 static void open_connection(struct api_server *server, struct MHD_Connection *handle,
@@ -337,6 +343,15 @@ static bool wait_until_quiet(struct api_server *server, uint64_t grace_ms)
     }
 }
 
+/* Those who have all of their answers, or could have, and do not take them. */
+static void cut_readers(struct api_server *server)
+{
+    for (struct api_connection *at = server->connections; at != NULL; at = at->next) {
+        if (atomic_load_explicit(&at->phase, memory_order_relaxed) == API_PHASE_SENDING)
+            shutdown(at->socket, SHUT_RDWR);
+    }
+}
+
 bool api_server_drain(struct api_server *server, uint64_t grace_ms)
 {
     MHD_socket listening = MHD_quiesce_daemon(server->daemon);
@@ -344,8 +359,13 @@ bool api_server_drain(struct api_server *server, uint64_t grace_ms)
         close(listening);
     server->listen_socket = -1;
     atomic_store(&server->state, API_DRAINING); /* seq_cst: see api_metrics_end */
+    api_stream_end_all(server);
     pthread_mutex_lock(&server->mu);
-    bool is_quiet = wait_until_quiet(server, grace_ms);
+    bool is_quiet = wait_until_quiet(server, grace_ms - grace_ms / 4);
+    if (!is_quiet) {
+        cut_readers(server);
+        is_quiet = wait_until_quiet(server, grace_ms / 4);
+    }
     pthread_mutex_unlock(&server->mu);
     return is_quiet;
 }

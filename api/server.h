@@ -18,6 +18,7 @@ enum api_state { API_STARTING, API_SERVING, API_DRAINING };
 
 struct api_connection;
 struct api_request;
+struct api_stream;
 struct MHD_Daemon;
 struct MHD_Response;
 
@@ -54,6 +55,7 @@ struct api_server {
     pthread_cond_t changed;             /* a connection ended, or a request while draining */
     pthread_cond_t watcher_stop;        /* is_watcher_stopping */
     struct api_connection *connections; /* mu */
+    struct api_stream *streams;         /* mu */
     bool is_watcher_stopping;           /* mu */
     pthread_t watcher;
     bool has_watcher;
@@ -68,9 +70,10 @@ int api_server_start(struct api_server *server, const struct storm_config *confi
 void api_server_serve(struct api_server *server, storm_db *db);
 
 /*
- * Take no new connections, answer what is in flight, each answer with Connection: close. Returns
- * true when all was answered within `grace_ms`, false when something is still waiting; the server
- * must then not be stopped (its store is in use), and only leaving the process is left.
+ * Take no new connections, answer what is in flight, each answer with Connection: close; streams are
+ * told to end. Clients that have not taken their answers after three quarters of `grace_ms` are cut
+ * off. Returns true when nothing is left within `grace_ms`, false when something is still waiting;
+ * the server must then not be stopped (its store is in use), and only leaving the process is left.
  */
 bool api_server_drain(struct api_server *server, uint64_t grace_ms);
 

@@ -5,7 +5,8 @@
  *                  ^                                     |
  *                  +--------- api_stream_wake() ---------+
  *
- *   produce: MORE   is called again when the socket has taken the piece
+ *   produce: MORE   is called again when the socket has taken the piece; if nothing was added, when
+ *                   the other connections of the thread have had their turn
  *            END    last chunk, the connection is kept
  *            CUT    the connection is closed without the last chunk
  *
@@ -14,14 +15,16 @@
  * window of some 256 KiB, flushed before each WAIT so that an event is not held back.
  *
  * A suspended connection has no time-out, and its end is not noticed until something is written to
- * it: whoever waits wakes the stream from time to time and writes a heartbeat. Streams count as
- * requests in flight. While the server drains every stream is woken, once, and produces with
- * api_stream_is_ending(): it says its good-bye and ends, so that the drain does.
+ * it: whoever waits wakes the stream from time to time and writes a heartbeat. A client that does
+ * not take what is written is cut off in time (watch.c). Streams count as requests in flight,
+ * without a latency. While the server drains every stream is woken, once, and produces with
+ * api_stream_is_ending(): it says its good-bye and ends, so that the drain does; a WAIT is an END
+ * then. After HEAD `produce` is never called, and the connection is closed.
  *
- * Threads: `produce` and `end` run on the HTTP thread of the connection, one at a time, and may read
- * from the store, but must not wait for anything else. api_stream_wake() may be called by any thread,
- * inside callbacks of the store too, as long as the stream has not ended; a wake that comes while
- * `produce` runs is not lost: produce is called again.
+ * Threads: `produce` and `end` run on the HTTP thread of the connection, one at a time, and may
+ * read from the store, but must not wait for anything else. api_stream_wake() may be called by any
+ * thread, inside callbacks of the store too, as long as the stream has not ended; a wake that comes
+ * while `produce` runs is not lost: produce is called again.
  */
 #ifndef STORM_API_STREAM_H
 #define STORM_API_STREAM_H
@@ -32,7 +35,7 @@
 enum { API_STREAM_PIECE = 64 << 10 };
 
 enum api_stream_next {
-    API_STREAM_MORE, /* there is more right now; something was added */
+    API_STREAM_MORE, /* there is more right now, or will be after a short turn of others */
     API_STREAM_WAIT, /* nothing more until api_stream_wake() */
     API_STREAM_END,  /* that was all; the answer is complete */
     API_STREAM_CUT,  /* it cannot be completed: close the connection without the last chunk */
@@ -50,14 +53,16 @@ struct api_stream_source {
 };
 
 /*
- * Begin an answer: 200 with `type`, chunked. `state` belongs to the stream from now on, also when
- * this fails. The caller may add header fields to *answer and sends it with api_send() as any other.
- * Without memory the answer has failed, and `end` has been called or will be when it is dropped.
+ * Begin an answer: 200 with `type`, chunked (until the connection closes for HTTP/1.0, where a cut
+ * cannot be told from an end). `state` belongs to the stream from now on, also when this fails. The
+ * caller may add header fields to the answer (Vary, if gzip is by choice) and sends it with
+ * api_send() as any other. Without memory the answer has failed, and `end` has been called or will
+ * be when it is dropped.
  */
 struct api_answer api_answer_stream(struct api_request *request, const char *type, bool is_gzip,
                                     const struct api_stream_source *source, void *state);
 
-/* Have `produce` called again. Any thread. */
+/* Have `produce` called again. Any thread; locks of the library are taken inside. */
 void api_stream_wake(struct api_stream *stream);
 
 /* Whether the server drains: say good-bye and END. */
