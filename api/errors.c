@@ -1,7 +1,7 @@
 /* The table of errors and the documents made from it. See errors.h. */
 #include "errors.h"
 
-#define API_ERROR(code, status, title, hint) {#code, status, title, hint},
+#define API_ERROR(code, status, title, hint, meaning) {#code, status, title, hint, meaning},
 const struct api_error_kind api_error_kinds[API_ERROR_COUNT] = {
 #include "errors.def"
 };

@@ -11,7 +11,7 @@
 
 #include "text.h"
 
-#define API_ERROR(code, status, title, hint) API_ERROR_##code,
+#define API_ERROR(code, status, title, hint, meaning) API_ERROR_##code,
 enum api_error_code {
 #include "errors.def"
     API_ERROR_COUNT
@@ -23,6 +23,7 @@ struct api_error_kind {
     unsigned status;
     const char *title;
     const char *hint;
+    const char *meaning; /* a sentence or two, for /docs/errors */
 };
 
 extern const struct api_error_kind api_error_kinds[API_ERROR_COUNT];

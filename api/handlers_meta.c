@@ -22,7 +22,7 @@ enum MHD_Result api_root(struct api_request *request)
     api_text_init(&text, META_MAX);
     api_text_addf(&text,
                   "{\"name\":\"storm\",\"version\":\"%s\",\"openapi\":\"/openapi.yaml\","
-                  "\"stats\":\"/stats\",\"ready\":\"/readyz\"}\n",
+                  "\"docs\":\"/docs\",\"stats\":\"/stats\",\"ready\":\"/readyz\"}\n",
                   storm_version());
     return api_send_json(request, MHD_HTTP_OK, &text);
 }

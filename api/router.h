@@ -51,5 +51,9 @@ enum MHD_Result api_readyz(struct api_request *request);
 enum MHD_Result api_version(struct api_request *request);
 enum MHD_Result api_openapi(struct api_request *request);
 enum MHD_Result api_root(struct api_request *request);
+enum MHD_Result api_docs(struct api_request *request);
+enum MHD_Result api_docs_errors(struct api_request *request);
+enum MHD_Result api_docs_css_file(struct api_request *request);
+enum MHD_Result api_docs_viewer(struct api_request *request);
 
 #endif
