@@ -53,6 +53,8 @@ struct sdb_os_ops {
                           size_t *got);
     storm_status (*pwritev)(struct sdb_file *file, uint64_t offset, const struct iovec *parts,
                             int count);
+    storm_status (*store)(struct sdb_file *file, uint64_t offset, const struct iovec *parts,
+                          int count);
     storm_status (*sync)(struct sdb_file *file);
     void (*start_writeback)(struct sdb_file *file, uint64_t offset, uint64_t size);
     storm_status (*allocate)(struct sdb_file *file, uint64_t size);
@@ -112,6 +114,19 @@ static inline storm_status sdb_pwrite(struct sdb_file *file, uint64_t offset, co
 {
     struct iovec part = {(void *)(uintptr_t)data, size};
     return file->ops->pwritev(file, offset, &part, 1);
+}
+
+/*
+ * The same through a mapping of the file, without a system call for most stores: for many small
+ * pieces one behind the other, below what sdb_allocate() has reserved, by one thread at a time.
+ * Other calls see what was stored as if it had been written, and sdb_sync makes it durable; the
+ * file must not be cut meanwhile. STORM_UNSUPPORTED, with nothing stored and nothing recorded, where
+ * it can not be done safely: write instead.
+ */
+static inline storm_status sdb_store(struct sdb_file *file, uint64_t offset,
+                                     const struct iovec *parts, int count)
+{
+    return file->ops->store(file, offset, parts, count);
 }
 
 /* fdatasync. A failure is final for this file: never call it again and believe the answer. */

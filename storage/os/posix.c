@@ -1,5 +1,6 @@
 /*
- * The real os layer, first half: open files, clocks and threads. posix_names.c has the rest.
+ * The real os layer, first part: open files, clocks and threads. posix_store.c and posix_names.c
+ * have the rest.
  *
  * What os.h promises and the system does not give by itself:
  *
@@ -127,6 +128,7 @@ storm_status sdb_posix_file_create(struct sdb_os *os, const char *path, int fd,
     created->base.ops = os->ops;
     created->base.os = os;
     created->fd = fd;
+    created->window = (struct sdb_posix_window){0};
     memcpy(created->path, path, path_size);
     *file = &created->base;
     return STORM_OK;
@@ -158,6 +160,7 @@ static void posix_close(struct sdb_file *file)
     struct sdb_posix_file *self = posix_file(file);
 
     /* Linux frees the descriptor even when close(2) reports an error: never call it twice. */
+    sdb_posix_window_drop(&self->window);
     (void)close(self->fd);
     free(self);
 }
@@ -392,6 +395,7 @@ static const struct sdb_os_ops posix_ops = {
     .close = posix_close,
     .pread = posix_pread,
     .pwritev = posix_pwritev,
+    .store = sdb_posix_store,
     .sync = posix_sync,
     .start_writeback = posix_start_writeback,
     .allocate = posix_allocate,

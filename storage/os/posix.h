@@ -1,6 +1,6 @@
 /*
- * What the two halves of the real os layer share: posix.c (open files, clocks, threads) and
- * posix_names.c (names, directories, the lock). Nobody else includes this.
+ * What the parts of the real os layer share: posix.c (open files, clocks, threads), posix_store.c
+ * (stores through a mapping) and posix_names.c (names, directories, the lock). Nobody else includes this.
  *
  * Every function of the operations table is documented in os.h and keeps that contract.
  */
@@ -9,11 +9,19 @@
 
 #include "os/os.h"
 
+/* The part of a file that is mapped for stores (posix_store.c). One thread at a time. */
+struct sdb_posix_window {
+    uint8_t *at;         /* NULL = none */
+    uint64_t begin, end; /* of the file */
+    uint64_t populated;  /* pages before this are present, or were */
+};
+
 /* An open file. `path` is only for sentences: the file may have been renamed since. */
 struct sdb_posix_file {
     struct sdb_file base;
-    int fd;      /* const */
-    char path[]; /* const; terminated */
+    int fd;                         /* const */
+    struct sdb_posix_window window; /* whoever stores */
+    char path[];                    /* const; terminated */
 };
 
 /* Record "call path: reason, hint" and return the status that `error` (an errno) maps to. */
@@ -28,6 +36,10 @@ int sdb_posix_open_fd(const char *path, int flags);
 /* Wrap a descriptor; takes it over, and closes it when memory is short. */
 storm_status sdb_posix_file_create(struct sdb_os *os, const char *path, int fd,
                                    struct sdb_file **file);
+
+storm_status sdb_posix_store(struct sdb_file *file, uint64_t offset, const struct iovec *parts,
+                             int count);
+void sdb_posix_window_drop(struct sdb_posix_window *window);
 
 storm_status sdb_posix_rename(struct sdb_os *os, const char *from, const char *to);
 storm_status sdb_posix_unlink(struct sdb_os *os, const char *path);

@@ -9,6 +9,9 @@
  * Choices where sim.h leaves room:
  *   - The call at which the power is cut does nothing, but for a write, whose first half is in
  *     memory: the loss model then decides what of it reaches the medium.
+ *   - A store through a mapping is a write: counted as one, failed as one, and what it stored is lost
+ *     sector by sector like what was written. A kernel writes pages back in any order, a sector at
+ *     a time or torn, however they were dirtied. It may meet no missing page, though.
  *   - A half-done write stores the first half of its bytes. A write that meets the end of the
  *     capacity stores the pages that fit and fails with STORM_NO_SPACE.
  *   - lock counts as a change when it creates its file. close, start_writeback, map, unmap and the
@@ -146,6 +149,13 @@ bool sim_plan_fired(struct sim_disk *disk)
     is_fired = disk->plan_fired;
     pthread_mutex_unlock(&disk->mu);
     return is_fired;
+}
+
+void sim_refuse_stores(struct sim_disk *disk)
+{
+    pthread_mutex_lock(&disk->mu);
+    disk->refuses_stores = true;
+    pthread_mutex_unlock(&disk->mu);
 }
 
 void sim_cut_at(struct sim_disk *disk, uint64_t nth_change)

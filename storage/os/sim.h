@@ -65,6 +65,8 @@ void sim_os_init(struct sdb_os *os, struct sim_disk *disk, struct sdb_errors *er
 
 void sim_plan_set(struct sim_disk *disk, struct sim_plan plan); /* resets the plan's own count */
 bool sim_plan_fired(struct sim_disk *disk); /* since the plan was set, reboots included */
+/* A file system without mappings: sdb_store() is STORM_UNSUPPORTED. */
+void sim_refuse_stores(struct sim_disk *disk);
 void sim_cut_at(struct sim_disk *disk, uint64_t nth_change); /* 0 = never */
 bool sim_is_cut(struct sim_disk *disk);
 uint64_t sim_calls(struct sim_disk *disk, enum sim_call call); /* counted since creation */

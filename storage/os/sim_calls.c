@@ -192,6 +192,27 @@ static storm_status sim_pwritev(struct sdb_file *file, uint64_t offset, const st
     return status;
 }
 
+/* Stores are writes that need reserved pages, for there is nobody to tell that the disk is full. */
+static storm_status sim_store(struct sdb_file *file, uint64_t offset, const struct iovec *parts,
+                              int count)
+{
+    struct sim_file *self = sim_file(file);
+    uint64_t end = offset;
+    bool is_mapped, is_reserved;
+
+    for (int i = 0; i < count; i++)
+        end += parts[i].iov_len;
+    pthread_mutex_lock(&self->disk->mu);
+    is_mapped = !self->disk->refuses_stores;
+    is_reserved = end <= self->node->seen.size && end <= self->node->reserved * SIM_PAGE;
+    pthread_mutex_unlock(&self->disk->mu);
+    if (!is_mapped)
+        return STORM_UNSUPPORTED;
+    if (self->boot == self->disk->boot && !is_reserved)
+        return sim_fail(file->os, STORM_INVALID, SIM_WRITE, self->path, "SIGBUS: not allocated");
+    return sim_pwritev(file, offset, parts, count);
+}
+
 static storm_status sim_sync(struct sdb_file *file)
 {
     struct sim_file *self = sim_file(file);
@@ -577,6 +598,7 @@ const struct sdb_os_ops sim_calls_table = {
     .close = sim_close,
     .pread = sim_pread,
     .pwritev = sim_pwritev,
+    .store = sim_store,
     .sync = sim_sync,
     .start_writeback = sim_start_writeback,
     .allocate = sim_allocate,

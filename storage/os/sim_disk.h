@@ -172,6 +172,7 @@ struct sim_disk {
     bool plan_fired;
     uint64_t cut_left; /* changes until the cut; 0 = never */
     bool is_cut;
+    bool refuses_stores;
     uint64_t now_ms;
     uint64_t ticks; /* µs of the monotonic clock */
 };

@@ -413,6 +413,55 @@ static void a_mapping_shows_and_stores_the_file(void **state)
     assert_holds(f, "a", "0x23");
 }
 
+static void stores_are_seen_like_writes(void **state)
+{
+    enum { SIZE = 3 << 20, BIG = 2 << 20 };
+    struct fixture *f = *state;
+    struct sdb_file *file = NULL;
+    char *big = malloc(BIG);
+    char *back = malloc(BIG);
+    struct iovec parts[3] = {{"one ", 4}, {NULL, 0}, {"two", 3}};
+    struct iovec bigs[1] = {{big, BIG}};
+    storm_status status;
+    size_t got;
+
+    assert_true(big != NULL && back != NULL);
+    memset(big, 'b', BIG);
+    assert_int_equal(sdb_open(&f->os, at(f, "a"), SDB_OPEN_CREATE, &file), STORM_OK);
+    assert_int_equal(sdb_store(file, 0, parts, 3), STORM_UNSUPPORTED); /* there is no page */
+    assert_int_equal(sdb_allocate(file, SIZE), STORM_OK);
+    status = sdb_store(file, 4090, parts, 3);
+    if (status == STORM_UNSUPPORTED) { /* this file system or kernel has no safe mapping */
+        free(big);
+        free(back);
+        sdb_close(file);
+        skip();
+    }
+    assert_int_equal(status, STORM_OK);
+    assert_int_equal(sdb_pread(file, 4089, back, 9, &got), STORM_OK);
+    assert_memory_equal(back, "\0one two\0", 9);
+    assert_int_equal(sdb_pwrite(file, 4094, "2 ", 2), STORM_OK); /* and writes by stores */
+    assert_int_equal(sdb_store(file, 4096, &parts[2], 1), STORM_OK);
+    assert_int_equal(sdb_pread(file, 4090, back, 9, &got), STORM_OK);
+    assert_memory_equal(back, "one 2 two", 9);
+    assert_int_equal(sdb_store(file, 700000, bigs, 1), STORM_OK); /* larger than a window */
+    assert_int_equal(sdb_store(file, SIZE - 4, parts, 1), STORM_OK);
+    assert_int_equal(sdb_store(file, SIZE - 3, parts, 1), STORM_UNSUPPORTED);
+    assert_int_equal(sdb_store(file, 10, parts, 1), STORM_OK); /* backwards too */
+    assert_int_equal(sdb_sync(file), STORM_OK);
+    sdb_close(file);
+    file = open_ok(f, "a", SDB_OPEN_READ);
+    assert_int_equal(sdb_pread(file, 700000, back, BIG, &got), STORM_OK);
+    assert_memory_equal(back, big, BIG);
+    assert_int_equal(sdb_pread(file, SIZE - 4, back, 9, &got), STORM_OK);
+    assert_int_equal(got, 4);
+    assert_memory_equal(back, "one ", 4);
+    assert_int_equal(sdb_store(file, 0, parts, 1), STORM_UNSUPPORTED); /* opened for reading */
+    sdb_close(file);
+    free(big);
+    free(back);
+}
+
 static void no_memory_for_a_handle_leaks_nothing(void **state)
 {
     struct fixture *f = *state;
@@ -738,6 +787,7 @@ int main(void)
         CASE(allocated_bytes_are_zero_and_there),
         CASE(without_fallocate_the_reservation_is_written_out),
         CASE(a_mapping_shows_and_stores_the_file),
+        CASE(stores_are_seen_like_writes),
         CASE(no_memory_for_a_handle_leaks_nothing),
         CASE(out_of_descriptors_comes_with_advice),
         CASE(directories_go_when_they_are_empty),

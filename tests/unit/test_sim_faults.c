@@ -67,6 +67,34 @@ static void a_half_done_write_stores_a_part(void **state)
     assert_holds(f, "a", "0123");
 }
 
+/* Stored bytes are lost, kept and torn like written ones; only a missing page is their own trouble. */
+static void a_store_is_a_write_that_needs_its_page(void **state)
+{
+    struct fixture *f = *state;
+    struct sdb_file *file = open_ok(f, "a", SDB_OPEN_CREATE);
+    struct iovec parts[2] = {{"012", 3}, {"34567", 5}};
+
+    assert_int_equal(sdb_sync_dir(&f->os, "/"), STORM_OK);
+    assert_int_equal(sdb_store(file, 0, parts, 2), STORM_INVALID);
+    assert_said(f, "write", "a", "SIGBUS");
+    assert_int_equal(sdb_allocate(file, 8), STORM_OK);
+    assert_int_equal(sdb_store(file, 0, parts, 2), STORM_OK);
+    assert_int_equal(sdb_sync(file), STORM_OK);
+    assert_int_equal(sdb_store(file, 1, parts, 1), STORM_OK);
+    assert_int_equal(sdb_store(file, 1, parts, 2), STORM_INVALID);
+    assert_holds(f, "a", "00124567");
+    sim_plan_set(f->disk, (struct sim_plan){SIM_WRITE, 1, false, STORM_IO, true});
+    assert_int_equal(sdb_store(file, 0, &parts[1], 1), STORM_IO);
+    sdb_close(file);
+    assert_holds(f, "a", "34124567");
+    sim_reboot(f->disk, SIM_LOSE_ALL);
+    assert_holds(f, "a", "01234567");
+    sim_refuse_stores(f->disk);
+    file = open_ok(f, "a", SDB_OPEN_WRITE);
+    assert_int_equal(sdb_store(file, 0, parts, 2), STORM_UNSUPPORTED);
+    sdb_close(file);
+}
+
 /* The trap of a failed fsync: the bytes are gone, the file's size is not, and the next sync says OK. */
 static void a_failing_sync_loses_the_dirty_bytes(void **state)
 {
@@ -469,6 +497,7 @@ int main(void)
         SIM_CASE(a_plan_fails_the_nth_call_of_its_kind_once),
         SIM_CASE(a_plan_for_ever_ends_with_the_plan),
         SIM_CASE(a_half_done_write_stores_a_part),
+        SIM_CASE(a_store_is_a_write_that_needs_its_page),
         SIM_CASE(a_failing_sync_loses_the_dirty_bytes),
         SIM_CASE(every_kind_of_call_can_be_planned_and_is_counted),
         SIM_CASE(a_cut_stops_everything_until_the_reboot),

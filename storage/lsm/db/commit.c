@@ -15,8 +15,7 @@
  * A thread that waits leads itself: no hand-over to another thread, which would cost 10 us and
  * more. A group that begins with an asynchronous write is led by the commit thread, so that its
  * submitter never waits for the disk; only an asynchronous write that needs no sync, finds the
- * queue empty and fits the present segment is committed by its submitter on the spot (one
- * write(2)).
+ * queue empty and fits the present segment is committed by its submitter on the spot.
  *
  * The re-join window: writers that were just woken need a moment to come back with their next
  * write. A leader that synced for n > 1 last time waits until n have queued, at most half a sync or

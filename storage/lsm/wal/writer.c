@@ -17,8 +17,10 @@
  *   - A failed sync breaks the log for good: the kernel may have dropped the pages and call the next
  *     one a success. After it no file is removed either, they are the evidence for the next open.
  *
- * Cost: an append of a few batches is one pwritev and no allocation; lengths and header are built
- * on the stack, batches go out from where they lie. Checksums cost about 0.1 ns a byte.
+ * Cost: an append of a few batches is one pwritev, or one copy into a mapped page (os.h, sdb_store),
+ * and no allocation; lengths and header are built on the stack, batches go out from where they lie.
+ * Checksums cost about 0.1 ns a byte. Both ways lead to the same pages: for recovery, readers and
+ * syncs it makes no difference which was taken, and a failed one leaves the same behind.
  *
  * Threads and locks: one thread at a time appends; it owns what has no mark below. Any thread may
  * sync beside it: it waits for a sync under way, then covers what had been appended when its own
@@ -40,9 +42,10 @@
 #include "util/crc32c.h"
 
 enum {
-    SMALL_GROUP = 16,         /* batches whose lengths and parts fit the stack: 0.6 KiB */
-    CHECK_CHUNK = 16 * 1024,  /* read back at a time after a failed append */
-    SEGMENT_ROUND = 64 * 1024 /* a group's own segment is rounded up to it */
+    SMALL_GROUP = 16,          /* batches whose lengths and parts fit the stack: 0.6 KiB */
+    CHECK_CHUNK = 16 * 1024,   /* read back at a time after a failed append */
+    SEGMENT_ROUND = 64 * 1024, /* a group's own segment is rounded up to it */
+    STORED_MOST = 4096,        /* a larger record is cheaper written than stored page by page */
 };
 
 struct sdb_wal {
@@ -62,6 +65,7 @@ struct sdb_wal {
     uint64_t last_revision;
     uint32_t seed;
     bool is_sealed;
+    bool may_store; /* through a mapping; false once this file has refused */
 
     uint8_t *lengths; /* header and lengths of large groups */
     struct iovec *parts;
@@ -207,6 +211,7 @@ static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
     wal->size = segment->size;
     wal->written_back = wal->end;
     wal->is_sealed = false;
+    wal->may_store = true;
     wal->seed = sdb_wal_record_seed(wal->store_id, segment->number);
     atomic_store_explicit(&wal->number, segment->number, memory_order_relaxed);
 }
@@ -333,6 +338,23 @@ static int add_part(struct iovec *parts, int parts_count, uint32_t *crc, const v
     return parts_count + 1;
 }
 
+/*
+ * What lies unsynced before the record says that nobody waits for syncs here: then through a
+ * mapping. Behind a sync comes, most likely, another one, and fdatasync is quickest when the page
+ * was written to by a call.
+ */
+static storm_status put_record(struct sdb_wal *wal, const struct iovec *parts, int count,
+                               uint64_t size)
+{
+    storm_status status = STORM_UNSUPPORTED;
+
+    if (wal->may_store && size <= STORED_MOST && counted(&wal->synced_to) != wal->end) {
+        status = sdb_store(wal->file, wal->end, parts, count);
+        wal->may_store = status != STORM_UNSUPPORTED;
+    }
+    return status == STORM_UNSUPPORTED ? sdb_pwritev(wal->file, wal->end, parts, count) : status;
+}
+
 /* Build the record for the place `end` and write it. The first part is header and first length. */
 static storm_status write_group(struct sdb_wal *wal, struct group *group)
 {
@@ -357,7 +379,7 @@ static storm_status write_group(struct sdb_wal *wal, struct group *group)
                      (size_t)sdb_wal_padded(group->record.length) - group->record.length);
     sdb_put_u32(group->lengths, crc);
     group->parts[0] = (struct iovec){group->lengths, SDB_WAL_RECORD + SDB_WAL_LENGTH};
-    return sdb_pwritev(wal->file, wal->end, group->parts, parts);
+    return put_record(wal, group->parts, parts, sdb_wal_record_size(group->record.length));
 }
 
 /* Whether the record that was to be written at `end` verifies there. True when it can not be read. */
