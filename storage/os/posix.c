@@ -274,6 +274,7 @@ static storm_status posix_truncate(struct sdb_file *file, uint64_t size)
     struct sdb_posix_file *self = posix_file(file);
     int rc;
 
+    sdb_posix_window_drop(&self->window);
     do {
         rc = ftruncate(self->fd, (off_t)size);
     } while (rc != 0 && errno == EINTR);

@@ -369,8 +369,8 @@ static void a_segment_is_not_left_during_its_sync(void **state)
     struct storm_stats stats;
     (void)state;
     store_close(&store);
-    store.options.memtable_bytes = 64 << 20; /* flushes have no part in this */
-    store.options.write_buffer_bytes = 128 << 20;
+    store.options.memtable_bytes = 128 << 20; /* flushes have no part in this */
+    store.options.write_buffer_bytes = 256 << 20;
     store_open(&store);
     /* Of a segment's 64 MiB this takes 40, and the same again comes to its end. */
     start(&job, fill_a_segment, NULL);

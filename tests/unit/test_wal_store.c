@@ -1,7 +1,8 @@
 /*
  * Appends that nobody waits to see synced, which go through a mapping of the segment: which ones
  * do, that they are the kernel's at once, and what is left of them where there is no mapping, after
- * kill -9 and after a power cut.
+ * kill -9 and after a power cut. And what the log takes of the disk: segments that grow, and what a
+ * clean close gives back.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -143,6 +144,152 @@ static void a_power_cut_keeps_a_prefix_of_what_was_stored(void **state)
     }
 }
 
+/* ---- What a segment takes of the disk --------------------------------------------------------- */
+
+enum { LARGE_SEGMENT = 8 << 20, MIB = 1 << 20 };
+
+static uint64_t file_size(struct wal_fixture *f)
+{
+    uint64_t size;
+
+    assert_int_equal(sim_file_size(f->disk, wal_fixture_path(f->segment), &size), STORM_OK);
+    return size;
+}
+
+static void a_segment_grows_as_it_fills(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(LARGE_SEGMENT, SEED);
+    uint64_t first, used = SDB_WAL_HEADER, size, times = 0;
+
+    (void)state;
+    wal_fixture_reopen(f);
+    first = f->segment;
+    size = file_size(f);
+    assert_true(size <= MIB + MIB / 8);
+    while (f->segment == first) {
+        assert_int_equal(wal_fixture_append(f, 1, 100000), STORM_OK);
+        if (f->segment != first)
+            break;
+        used += 100000 + 36;
+        assert_true(file_size(f) >= used && file_size(f) <= LARGE_SEGMENT);
+        assert_true(file_size(f) <= 2 * used + MIB + MIB / 8);
+        times += file_size(f) != size;
+        size = file_size(f);
+    }
+    assert_in_range(times, 2, 5);
+    assert_true(used > LARGE_SEGMENT - 110000);
+    assert_true(file_size(f) <= MIB + MIB / 8);
+    wal_fixture_reopen(f);
+    assert_true(f->replayed == f->appended);
+    wal_fixture_destroy(f);
+}
+
+static void a_clean_close_leaves_what_is_used_and_no_spare(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(SEGMENT, SEED);
+    uint64_t segment, size;
+
+    (void)state;
+    wal_fixture_reopen(f);
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(wal_fixture_append(f, 1, 30000), STORM_OK);
+        wal_fixture_release(f);
+    }
+    assert_true(wal_fixture_files(f, ".spare") > 0);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(wal_fixture_append(f, 1, 100), STORM_OK);
+        assert_int_equal(sdb_wal_finish(f->wal), STORM_OK);
+        f->synced = f->appended;
+        assert_int_equal(wal_fixture_files(f, ".spare"), 0);
+        wal_fixture_close(f);
+        sim_reboot(f->disk, round == 0 ? SIM_LOSE_ALL : SIM_KEEP_SOME);
+        segment = f->segment;
+        size = file_size(f);
+        assert_true(size < SEGMENT);
+        wal_fixture_reopen(f);
+        assert_int_equal(f->report.torn_bytes, 0);
+        assert_true(f->segment == segment && file_size(f) == size);
+    }
+    /* It is as large as any other again, and becomes a spare. */
+    while (f->segment == segment)
+        assert_int_equal(wal_fixture_append(f, 1, 1000), STORM_OK);
+    assert_int_equal(sim_file_size(f->disk, wal_fixture_path(segment), &size), STORM_OK);
+    assert_true(size == SEGMENT);
+    wal_fixture_release(f);
+    assert_int_equal(wal_fixture_files(f, ".spare"), 1);
+    wal_fixture_destroy(f);
+}
+
+static void a_disk_that_is_full_ends_the_growth_and_nothing_else(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(LARGE_SEGMENT, SEED);
+    storm_status status = STORM_OK;
+    int fitted = 0;
+
+    (void)state;
+    wal_fixture_reopen(f);
+    sim_capacity_set(f->disk, sim_used_bytes(f->disk) + MIB);
+    for (; fitted < 100 && status == STORM_OK; fitted++)
+        status = wal_fixture_append(f, 1, 50000);
+    assert_int_equal(status, STORM_NO_SPACE);
+    assert_in_range(fitted, 40, 45); /* all that was free: 2 MiB with what it began with */
+    assert_int_equal(wal_fixture_sync(f), STORM_OK);
+    sim_capacity_set(f->disk, 0);
+    assert_int_equal(wal_fixture_append(f, 1, 50000), STORM_OK);
+    assert_false(sdb_wal_is_broken(f->wal));
+    wal_fixture_reopen(f);
+    assert_true(f->replayed == f->appended);
+    wal_fixture_destroy(f);
+}
+
+/* Growth, clean closes and goings on, until the first failure. */
+static void run_growing(struct wal_fixture *f)
+{
+    storm_status status = wal_fixture_try_reopen(f);
+
+    for (int i = 0; i < 24 && status == STORM_OK; i++) {
+        status = wal_fixture_append(f, 1, i % 2 == 0 ? 600 : 300000);
+        if (status == STORM_OK && i % 5 == 4)
+            status = wal_fixture_sync(f);
+        if (status == STORM_OK && i % 7 == 6) {
+            status = sdb_wal_finish(f->wal);
+            if (status == STORM_OK && !sim_is_cut(f->disk))
+                f->synced = f->appended;
+        }
+        if (status == STORM_OK && i % 14 == 13)
+            status = wal_fixture_try_reopen(f);
+    }
+}
+
+static void growth_and_clean_closes_lose_nothing(void **state)
+{
+    static const enum sim_loss losses[] = {SIM_LOSE_ALL, SIM_KEEP_SOME, SIM_KEEP_TORN,
+                                           SIM_KEEP_ALL};
+
+    (void)state;
+    for (unsigned kind = 0; kind < 6; kind++) {
+        bool has_fired = true;
+        for (uint64_t nth = 1; has_fired; nth++) {
+            struct wal_fixture *f = wal_fixture_create(2 * MIB, SEED + nth);
+            if (kind < 4)
+                sim_cut_at(f->disk, nth);
+            else
+                sim_plan_set(f->disk, (struct sim_plan){kind == 4 ? SIM_ALLOCATE : SIM_TRUNCATE,
+                                                        nth, false, STORM_IO, true});
+            run_growing(f);
+            has_fired = kind < 4 ? sim_is_cut(f->disk) : sim_plan_fired(f->disk);
+            assert_true(kind < 4 || f->wal == NULL || !sdb_wal_is_broken(f->wal));
+            wal_fixture_close(f);
+            sim_reboot(f->disk, losses[kind % 4]);
+            wal_fixture_reopen(f);
+            assert_int_equal(wal_fixture_append(f, 1, 100), STORM_OK);
+            wal_fixture_reopen(f);
+            assert_true(f->replayed == f->appended);
+            wal_fixture_destroy(f);
+        }
+    }
+}
+
 /* ---- kill -9, on a real disk ------------------------------------------------------------------ */
 
 static uint64_t give_number(void *ctx)
@@ -239,6 +386,10 @@ int main(void)
         cmocka_unit_test(appends_behind_unsynced_ones_are_stored),
         cmocka_unit_test(where_nothing_can_be_mapped_the_log_writes),
         cmocka_unit_test(a_power_cut_keeps_a_prefix_of_what_was_stored),
+        cmocka_unit_test(a_segment_grows_as_it_fills),
+        cmocka_unit_test(a_clean_close_leaves_what_is_used_and_no_spare),
+        cmocka_unit_test(a_disk_that_is_full_ends_the_growth_and_nothing_else),
+        cmocka_unit_test(growth_and_clean_closes_lose_nothing),
         cmocka_unit_test(a_killed_process_loses_nothing_that_was_appended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

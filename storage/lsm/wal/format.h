@@ -3,7 +3,7 @@
  *
  * Segment NNNNNNNNNN.log
  *
- *   0                4096                                                     size of the file
+ *   0                4096                                       size of the file, allocated
  *   +----------------+--------+--------+------- - - - ---+--------------------+
  *   | segment header | record | record | ...             | zeroes, or remains |
  *   +----------------+--------+--------+------- - - - ---+--------------------+

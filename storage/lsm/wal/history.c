@@ -368,6 +368,17 @@ uint64_t sdb_wal_history_take_spare(struct sdb_wal_history *history, uint64_t si
     return spare;
 }
 
+void sdb_wal_history_drop_spares(struct sdb_wal_history *history)
+{
+    uint64_t number;
+    char path[SDB_WAL_PATH];
+
+    while ((number = sdb_wal_history_take_spare(history, history->segment_bytes)) != 0) {
+        sdb_wal_spare_path(path, history->dir, number);
+        (void)sdb_unlink(history->os, path);
+    }
+}
+
 /* ---- Readers ----------------------------------------------------------------------------------- */
 
 struct sdb_wal_place sdb_wal_history_end(struct sdb_wal_history *history)

@@ -47,7 +47,7 @@ struct sdb_wal_shared {
 /* A segment and the revisions that it spans. */
 struct sdb_wal_span {
     uint64_t number;
-    uint64_t size;           /* of the file */
+    uint64_t size;           /* of the file; of the current one, to which it may grow */
     uint64_t records;        /* bytes of records in it; of the current one those that were found */
     uint64_t first_revision; /* of what is in it, or will be */
     uint64_t left_ms;        /* Unix time when it was left; of the current one nothing */
@@ -101,6 +101,9 @@ void sdb_wal_history_publish(struct sdb_wal_history *history, uint64_t end, uint
 void sdb_wal_history_raise(struct sdb_wal_history *history, struct sdb_wal_place floor);
 /* A spare for a segment of `size` bytes, taken out of the list; 0 = none. */
 uint64_t sdb_wal_history_take_spare(struct sdb_wal_history *history, uint64_t size);
+
+/* Remove all spares. */
+void sdb_wal_history_drop_spares(struct sdb_wal_history *history);
 
 /* ---- Release ---- */
 

@@ -546,6 +546,8 @@ static storm_status make_history(struct recovery *r)
         at = next_chained(r, at + 1);
         if (at < r->count)
             span.left_ms = r->segments[at].header.created_ms;
+        else if (span.size < r->options->segment_bytes)
+            span.size = r->options->segment_bytes; /* it goes on to grow */
         status = add_span(r, &span);
         if (status == STORM_OK && (segment->header.flags & SDB_WAL_AFTER_GAP) != 0)
             sdb_wal_history_raise(r->history, (struct sdb_wal_place){span.number, SDB_WAL_HEADER,

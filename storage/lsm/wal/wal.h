@@ -1,7 +1,7 @@
 /*
  * The write-ahead log: every committed batch, in order of revision, in numbered segment files.
  *
- * A segment is NNNNNNNNNN.log (file number, ten digits), preallocated, and begins with a header
+ * A segment is NNNNNNNNNN.log (file number, ten digits), allocated as it fills, and begins with a header
  * that names the store, its own number, the segment before it and where that one ended. Then come
  * records, 8-byte aligned, one for each commit group:
  *
@@ -38,8 +38,7 @@ struct sdb_wal_options {
     uint64_t store_id;       /* random, from the manifest: another store's segment is refused */
     uint32_t epoch;          /* of this open; larger than that of any record before */
     uint64_t newest_segment; /* known to exist: it, or a later one, must be whole; 0 = none known */
-    uint64_t
-        segment_bytes; /* preallocated size, such as 64 MiB; a larger group gets a larger one */
+    uint64_t segment_bytes;  /* of a full one, such as 64 MiB; a larger group gets a larger one */
     /* What is kept of released segments for readers of the log (history.h): 0 bytes = none, 0 ms =
      * of any age. */
     uint64_t retention_bytes;
@@ -112,7 +111,8 @@ storm_status sdb_wal_salvage(struct sdb_wal_salvage *salvage);
 
 /*
  * Make everything durable and write the end mark that vouches for it, so that the next open can
- * tell any damage from a torn tail. Appending may go on afterwards. Fails as sdb_wal_sync does; a
+ * tell any damage from a torn tail; and give back the disk that is not used: what is allocated
+ * behind the mark, and the spares. Appending may go on afterwards. Fails as sdb_wal_sync does; a
  * disk too full for the mark is no failure.
  */
 storm_status sdb_wal_finish(struct sdb_wal *wal);

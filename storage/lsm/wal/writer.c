@@ -1,8 +1,8 @@
 /*
  * The writer: append, sync, roll to the next segment, release flushed ones.
  *
- *             durable            end                          size
- *   | header | records, synced  | records, in the page cache | next ... zeroes |
+ *             durable            end                           size      limit
+ *   | header | records, synced  | records, in the page cache | zeroes | - - - - |
  *
  * Invariants
  *   - Records lie one behind the other from the header to `end`; nothing behind it is ever replayed.
@@ -10,6 +10,9 @@
  *     else, and each record carries it: recovery's only way to tell damage from a torn tail.
  *   - A segment is left only when `durable` is `end`, so that only the last one can be torn. Once a
  *     successor's header may be on the disk, which names `end`, nothing is appended (is_sealed).
+ *   - A segment begins with 1 MiB allocated and doubles as it fills, up to `limit`: a store that has
+ *     little to log takes little disk. Nothing is written beyond `size`, so that no write meets a
+ *     full disk. A clean close cuts off what was not used, and removes the spares.
  *   - Appends that fail leave `end` where it was. Most have written a part, which does not verify;
  *     what verifies is taken back (undo). When that can not be done the log is broken.
  *   - One sync at a time. The kernel tells of a failure to write back once for each open file: of two
@@ -44,7 +47,8 @@
 enum {
     SMALL_GROUP = 16,          /* batches whose lengths and parts fit the stack: 0.6 KiB */
     CHECK_CHUNK = 16 * 1024,   /* read back at a time after a failed append */
-    SEGMENT_ROUND = 64 * 1024, /* a group's own segment is rounded up to it */
+    SEGMENT_ROUND = 64 * 1024, /* sizes of segments are rounded up to it */
+    GROW_LEAST = 1 << 20,      /* allocated at a time, or as much as is used already */
     STORED_MOST = 4096,        /* a larger record is cheaper written than stored page by page */
 };
 
@@ -59,7 +63,8 @@ struct sdb_wal {
     void *number_ctx;                   /* const */
 
     struct sdb_file *file; /* the current segment; changed under sync_mu */
-    uint64_t size;         /* of it */
+    uint64_t size;         /* of it, as far as it is known to be allocated */
+    uint64_t limit;        /* it is full when this is reached */
     uint64_t end;
     uint64_t written_back; /* sdb_wal_start_writeback() has covered it up to here */
     uint64_t last_revision;
@@ -195,9 +200,9 @@ void sdb_wal_start_writeback(struct sdb_wal *wal)
 
 /* ---- Segments --------------------------------------------------------------------------------- */
 
-/* Go on in a segment that is durable. Room was reserved. */
+/* Go on in a segment that is durable, `size` bytes of it allocated. Room was reserved. */
 static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
-                          const struct sdb_wal_span *segment)
+                          const struct sdb_wal_span *segment, uint64_t size)
 {
     struct sdb_file *left = wal->file;
 
@@ -208,7 +213,8 @@ static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
     atomic_store_explicit(&wal->synced_to, wal->end, memory_order_relaxed);
     pthread_mutex_unlock(&wal->sync_mu);
     sdb_close(left);
-    wal->size = segment->size;
+    wal->size = size;
+    wal->limit = segment->size;
     wal->written_back = wal->end;
     wal->is_sealed = false;
     wal->may_store = true;
@@ -216,20 +222,44 @@ static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
     atomic_store_explicit(&wal->number, segment->number, memory_order_relaxed);
 }
 
+/* The bytes to allocate for records up to `need`, those to come included as far as it pays. */
+static uint64_t size_for(uint64_t need, uint64_t limit)
+{
+    uint64_t size = need + (need < GROW_LEAST ? GROW_LEAST : need);
+
+    size = (size + SEGMENT_ROUND - 1) / SEGMENT_ROUND * SEGMENT_ROUND;
+    return size < limit ? size : limit;
+}
+
+/* Allocate more of the segment, so that records can end at `need`. */
+static storm_status grow(struct sdb_wal *wal, uint64_t need)
+{
+    uint64_t size = size_for(need, wal->limit);
+    storm_status status = sdb_allocate(wal->file, size);
+
+    while (status == STORM_NO_SPACE && (size > need || sdb_wal_give_way(wal))) {
+        size = need;
+        status = sdb_allocate(wal->file, size);
+    }
+    if (status == STORM_OK)
+        wal->size = size;
+    return status;
+}
+
 /*
  * Make the segment's file, out of a spare if there is one. On a full disk the oldest segment that
  * is only kept as history becomes one; its space is already allocated.
  */
 static storm_status create_segment(struct sdb_wal *wal, const struct sdb_wal_header *header,
-                                   uint64_t size, struct sdb_wal_created *created)
+                                   uint64_t size, uint64_t limit, struct sdb_wal_created *created)
 {
     storm_status status;
 
     do {
         status = sdb_wal_segment_create(wal->os, wal->dir, header, size,
-                                        sdb_wal_history_take_spare(wal->history, size), created);
+                                        sdb_wal_history_take_spare(wal->history, limit), created);
     } while (status == STORM_NO_SPACE && !created->may_exist && !created->sync_failed &&
-             sdb_wal_history_give_way(wal->history, size == wal->segment_bytes));
+             sdb_wal_history_give_way(wal->history, limit == wal->segment_bytes));
     return status;
 }
 
@@ -248,6 +278,7 @@ static storm_status next_segment(struct sdb_wal *wal, uint64_t need, uint32_t fl
         .flags = flags,
         .created_ms = sdb_now_ms(wal->os),
     };
+    uint64_t size;
     storm_status status;
 
     segment.number = wal->next_number(wal->number_ctx);
@@ -261,7 +292,8 @@ static storm_status next_segment(struct sdb_wal *wal, uint64_t need, uint32_t fl
     status = sdb_wal_history_reserve(wal->history, &segment);
     if (status != STORM_OK)
         return status;
-    status = create_segment(wal, &header, segment.size, &created);
+    size = size_for(SDB_WAL_HEADER + need, segment.size);
+    status = create_segment(wal, &header, size, segment.size, &created);
     wal->is_sealed = wal->is_sealed || created.may_exist;
     if (created.sync_failed)
         break_wal(wal, "a sync failed");
@@ -271,7 +303,7 @@ static storm_status next_segment(struct sdb_wal *wal, uint64_t need, uint32_t fl
     }
     sdb_wal_history_leave(wal->history, wal->end);
     sdb_wal_history_add(wal->history, &segment);
-    enter_segment(wal, created.file, &segment);
+    enter_segment(wal, created.file, &segment, size);
     return STORM_OK;
 }
 
@@ -431,9 +463,9 @@ static void undo(struct sdb_wal *wal, const struct sdb_wal_record *record)
 
 bool sdb_wal_fits(const struct sdb_wal *wal, size_t size)
 {
-    if (size > SDB_WAL_PAYLOAD_MAX - SDB_WAL_LENGTH || wal->is_sealed || wal->end > wal->size)
+    if (size > SDB_WAL_PAYLOAD_MAX - SDB_WAL_LENGTH || wal->is_sealed || wal->end > wal->limit)
         return false;
-    return sdb_wal_record_size((uint32_t)(SDB_WAL_LENGTH + size)) <= wal->size - wal->end;
+    return sdb_wal_record_size((uint32_t)(SDB_WAL_LENGTH + size)) <= wal->limit - wal->end;
 }
 
 storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
@@ -459,11 +491,12 @@ storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
         return status;
     group.record.first_revision = first_revision;
     size = sdb_wal_record_size(group.record.length);
-    if (wal->is_sealed || wal->end > wal->size || size > wal->size - wal->end) {
+    if (wal->is_sealed || wal->end > wal->limit || size > wal->limit - wal->end)
         status = roll(wal, size);
-        if (status != STORM_OK)
-            return status;
-    }
+    if (status == STORM_OK && wal->end + size > wal->size)
+        status = grow(wal, wal->end + size);
+    if (status != STORM_OK)
+        return status;
     do { /* a file system that copies on write may find the disk full although all was allocated */
         status = write_group(wal, &group);
         if (status != STORM_OK)
@@ -539,7 +572,7 @@ static storm_status resume_segment(struct sdb_wal *wal, const struct sdb_wal_spa
     status = sdb_open(wal->os, path, SDB_OPEN_WRITE, &file);
     if (status != STORM_OK)
         return status;
-    enter_segment(wal, file, last);
+    enter_segment(wal, file, last, 0); /* nobody knows whether it has holes: a copy may */
     status = sdb_sync(file);
     if (status == STORM_OK)
         status = sdb_sync_dir(wal->os, wal->dir);
@@ -619,12 +652,20 @@ storm_status sdb_wal_finish(struct sdb_wal *wal)
         return status;
     sdb_wal_record_encode(mark, &record, wal->seed, wal->end);
     sdb_put_u32(mark, record.header_crc);
+    if (wal->end + sizeof(mark) > wal->size)
+        status = grow(wal, wal->end + sizeof(mark));
+    if (status != STORM_OK)
+        return STORM_OK;
     if (sdb_pwrite(wal->file, wal->end, mark, sizeof(mark)) != STORM_OK) {
         undo(wal, &record);
         return sdb_wal_is_broken(wal) ? STORM_IO : STORM_OK;
     }
     wal->end += sizeof(mark);
     share_end(wal);
+    /* What was allocated and not used goes back; where it cannot, that only costs disk. */
+    if (sdb_truncate(wal->file, wal->end) == STORM_OK)
+        wal->size = wal->end;
+    sdb_wal_history_drop_spares(wal->history);
     return sdb_wal_sync(wal);
 }
 
