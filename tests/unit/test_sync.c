@@ -348,6 +348,41 @@ static void closing_waits_for_a_sync_under_way(void **state)
     assert_string_equal(get_text(store.db, NULL, "meanwhile"), "v");
 }
 
+static atomic_uint written_out;
+
+static void count_writeback(struct sdb_file *file, uint64_t offset, uint64_t size)
+{
+    (void)file;
+    (void)offset;
+    (void)size;
+    atomic_fetch_add(&written_out, 1);
+}
+
+static void what_nobody_syncs_is_written_out_all_the_same(void **state)
+{
+    static uint8_t bytes[100000];
+    struct storm_write_options unsynced = {.sync = STORM_SYNC_NONE};
+    struct sdb_os_ops *ops = (struct sdb_os_ops *)(uintptr_t)store.os.ops; /* the disk's own */
+    (void)state;
+    store_close(&store);
+    store.options.write_buffer_bytes = 128 << 20;
+    store.options.memtable_bytes = 64 << 20; /* no flush writes anything */
+    ops->start_writeback = count_writeback;
+    store_open(&store);
+    atomic_store(&written_out, 0);
+    for (int i = 0; i < 40; i++) { /* 4 MB, the log of a moment */
+        storm_batch *batch = storm_batch_create();
+        assert_non_null(batch);
+        assert_int_equal(storm_batch_put(batch, storm_text("k"), storm_bytes(bytes, sizeof bytes)),
+                         STORM_OK);
+        assert_int_equal(storm_write(store.db, batch, &unsynced, NULL), STORM_OK);
+        storm_batch_destroy(batch);
+    }
+    for (int i = 0; i < 1000 && atomic_load(&written_out) == 0; i++)
+        pause_us(10000);
+    assert_true(atomic_load(&written_out) != 0);
+}
+
 static void *fill_a_segment(void *arg)
 {
     struct job *job = arg;
@@ -395,6 +430,7 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         TEST(writes_go_on_during_a_slow_sync),
+        TEST(what_nobody_syncs_is_written_out_all_the_same),
         TEST(what_is_appended_during_a_sync_is_the_next_ones),
         TEST(nothing_vouches_for_what_was_appended_during_a_sync),
         TEST(a_write_that_needs_a_sync_waits_and_gets_its_own),

@@ -290,6 +290,75 @@ static void growth_and_clean_closes_lose_nothing(void **state)
     }
 }
 
+/* ---- What nobody syncs ------------------------------------------------------------------------ */
+
+static struct {
+    struct sdb_os_ops real;
+    uint64_t asked; /* of the segment, to be written out */
+    uint64_t synced;
+} watching;
+
+static void watch_writeback(struct sdb_file *file, uint64_t offset, uint64_t size)
+{
+    assert_true(offset == (watching.asked > watching.synced ? watching.asked : watching.synced));
+    watching.asked = offset + size;
+    watching.real.start_writeback(file, offset, size);
+}
+
+static void a_segments_end_has_little_left_to_sync(void **state)
+{
+    enum { LARGE = 32 * MIB, STEP = 100000 };
+    struct wal_fixture *f = wal_fixture_create(LARGE, SEED);
+    struct sdb_os_ops *ops = (struct sdb_os_ops *)(uintptr_t)f->os.ops; /* the disk's own */
+    uint64_t first, syncs, used = SDB_WAL_HEADER, synced = used, written_out = 0;
+
+    (void)state;
+    watching.real = *ops;
+    ops->start_writeback = watch_writeback;
+    wal_fixture_reopen(f);
+    first = f->segment;
+    watching.asked = 0;
+    watching.synced = used;
+    for (;;) {
+        assert_int_equal(wal_fixture_append(f, 1, STEP), STORM_OK);
+        if (f->segment != first)
+            break;
+        used += STEP + 36;
+        if (!sdb_wal_is_behind(f->wal))
+            continue;
+        syncs = sim_calls(f->disk, SIM_SYNC);
+        assert_int_equal(sdb_wal_catch_up(f->wal), STORM_OK);
+        assert_false(sdb_wal_is_behind(f->wal));
+        if (sim_calls(f->disk, SIM_SYNC) != syncs) {
+            synced = used;
+            watching.synced = used;
+        } else { /* all but the newest MiB */
+            assert_true(watching.asked >= used - MIB - 8 && watching.asked < used);
+            written_out = watching.asked;
+        }
+    }
+    assert_in_range(written_out, LARGE - 12 * MIB, LARGE - 8 * MIB);
+    assert_true(used - synced < MIB + 2 * STEP);
+    assert_true(f->appended * STEP > LARGE - 2 * MIB);
+    wal_fixture_destroy(f);
+}
+
+static void a_failed_sync_while_catching_up_breaks_the_log(void **state)
+{
+    struct wal_fixture *f = wal_fixture_create(32 * MIB, SEED);
+
+    (void)state;
+    wal_fixture_reopen(f);
+    for (int i = 0; i < 31; i++)
+        assert_int_equal(wal_fixture_append(f, 1, 900000), STORM_OK);
+    sim_plan_set(f->disk, (struct sim_plan){SIM_SYNC, 1, false, STORM_IO, true});
+    assert_true(sdb_wal_is_behind(f->wal));
+    assert_int_equal(sdb_wal_catch_up(f->wal), STORM_IO);
+    assert_true(sdb_wal_is_broken(f->wal));
+    assert_int_equal(sdb_wal_catch_up(f->wal), STORM_IO);
+    wal_fixture_destroy(f);
+}
+
 /* ---- kill -9, on a real disk ------------------------------------------------------------------ */
 
 static uint64_t give_number(void *ctx)
@@ -390,6 +459,8 @@ int main(void)
         cmocka_unit_test(a_clean_close_leaves_what_is_used_and_no_spare),
         cmocka_unit_test(a_disk_that_is_full_ends_the_growth_and_nothing_else),
         cmocka_unit_test(growth_and_clean_closes_lose_nothing),
+        cmocka_unit_test(a_segments_end_has_little_left_to_sync),
+        cmocka_unit_test(a_failed_sync_while_catching_up_breaks_the_log),
         cmocka_unit_test(a_killed_process_loses_nothing_that_was_appended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -350,6 +350,10 @@ static void publish(struct sdb_lsm *db, struct group *group)
         db->unsynced_since_ns = sdb_now_ns(db->os);
         pthread_cond_signal(&db->sync_cond);
     }
+    if (!db->log_is_behind && sdb_wal_is_behind(db->wal)) {
+        db->log_is_behind = true;
+        pthread_cond_signal(&db->sync_cond);
+    }
 }
 
 /* Serve a seal request: the group's only member. mu and the turn are held. */

@@ -167,7 +167,8 @@ struct sdb_lsm {
     size_t last_group;          /* members of the last group that synced */
     uint64_t sync_ns;           /* moving average of fdatasync */
     uint64_t unsynced_since_ns; /* 0 = the log has nothing unsynced (interval mode) */
-    pthread_cond_t sync_cond;   /* wakes the sync thread: unsynced_since_ns is set, closing */
+    bool log_is_behind;         /* with being written out, which the sync thread sees to */
+    pthread_cond_t sync_cond;   /* wakes the sync thread: either of these is set, closing */
 
     /* Write turn. */
     uint64_t last_revision; /* newest assigned */

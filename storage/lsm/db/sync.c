@@ -12,6 +12,9 @@
  * sync that follows an interval later finds nothing to do then. One cleared before its record was
  * appended is never missed, because it is published, and the time set, afterwards.
  *
+ * The same thread has the kernel write out what nobody syncs, in pieces of a MiB (wal/writer.c): so
+ * the end of a segment, which must be synced, finds little left to do.
+ *
  * A failed sync breaks the store like that of a group: what is published stays readable, and
  * nothing more is taken. Closing syncs what is left (sdb_wal_finish).
  */
@@ -29,12 +32,27 @@ static void sync_log(struct sdb_lsm *db)
         sdb_lsm_break(db);
 }
 
+/* mu is held on entry and return, not meanwhile. */
+static void catch_up(struct sdb_lsm *db)
+{
+    pthread_mutex_unlock(&db->mu);
+    storm_status status = sdb_wal_catch_up(db->wal);
+    pthread_mutex_lock(&db->mu);
+    db->log_is_behind = false;
+    if (status != STORM_OK)
+        sdb_lsm_break(db);
+}
+
 void *sdb_sync_thread(void *arg)
 {
     struct sdb_lsm *db = arg;
     pthread_mutex_lock(&db->mu);
     while (!db->is_closing) {
         bool is_broken = atomic_load_explicit(&db->is_broken, memory_order_relaxed);
+        if (db->log_is_behind && !is_broken) {
+            catch_up(db);
+            continue;
+        }
         if (is_broken || db->unsynced_since_ns == 0) {
             pthread_cond_wait(&db->sync_cond, &db->mu);
             continue;

@@ -138,6 +138,12 @@ bool sdb_wal_fits(const struct sdb_wal *wal, size_t size);
 /* Hint: begin writing out what was appended, before work that overlaps with the disk's. */
 void sdb_wal_start_writeback(struct sdb_wal *wal);
 
+/* Whether so much was appended and not written out that another thread should catch up. The writer. */
+bool sdb_wal_is_behind(const struct sdb_wal *wal);
+/* Have it written, so that the sync at the segment's end, or anybody's, has little left to do. Fails
+ * as sdb_wal_sync does. Any thread, beside the writer. */
+storm_status sdb_wal_catch_up(struct sdb_wal *wal);
+
 /*
  * Make durable what was appended before the call. A failure breaks the wal for good. Any thread,
  * beside the writer, which may go on appending; one that needs a sync itself waits for this one to

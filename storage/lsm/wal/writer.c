@@ -17,6 +17,9 @@
  *     what verifies is taken back (undo). When that can not be done the log is broken.
  *   - One sync at a time. The kernel tells of a failure to write back once for each open file: of two
  *     syncs side by side only one might hear of it, and the other one would vouch for lost records.
+ *   - What nobody syncs is written all the same, by another thread (catch_up), a MiB at a time; the
+ *     last MiB of a segment are synced by it. Else the kernel would gather 64 MiB, and the writer
+ *     who finds the segment full would wait 60 ms until they are on the disk.
  *   - A failed sync breaks the log for good: the kernel may have dropped the pages and call the next
  *     one a success. After it no file is removed either, they are the evidence for the next open.
  *
@@ -48,6 +51,10 @@ enum {
     SMALL_GROUP = 16,          /* batches whose lengths and parts fit the stack: 0.6 KiB */
     CHECK_CHUNK = 16 * 1024,   /* read back at a time after a failed append */
     SEGMENT_ROUND = 64 * 1024, /* sizes of segments are rounded up to it */
+    WRITE_OUT = 1 << 20,       /* unsynced bytes that the kernel is asked to write at a time */
+    KEPT_BACK = 1 << 20,       /* and so many it is not asked for yet: see sdb_wal_catch_up() */
+    LAST_BYTES = 8 << 20,      /* of a segment, which are synced instead, */
+    LAST_SYNC = 1 << 20,       /* so many at a time */
     GROW_LEAST = 1 << 20,      /* allocated at a time, or as much as is used already */
     STORED_MOST = 4096,        /* a larger record is cheaper written than stored page by page */
 };
@@ -64,9 +71,8 @@ struct sdb_wal {
 
     struct sdb_file *file; /* the current segment; changed under sync_mu */
     uint64_t size;         /* of it, as far as it is known to be allocated */
-    uint64_t limit;        /* it is full when this is reached */
+    uint64_t limit;        /* it is full when this is reached; changed under sync_mu */
     uint64_t end;
-    uint64_t written_back; /* sdb_wal_start_writeback() has covered it up to here */
     uint64_t last_revision;
     uint32_t seed;
     bool is_sealed;
@@ -83,6 +89,8 @@ struct sdb_wal {
     _Atomic uint64_t
         shared_end; /* `end` for other threads: stored with release by the writer, loaded
                                     with acquire by sync_file() */
+
+    _Atomic uint64_t written_back; /* the kernel has been asked to write it up to here; a hint */
 
     _Atomic uint64_t number; /* of the current segment */
     _Atomic bool is_broken;
@@ -191,11 +199,61 @@ storm_status sdb_wal_sync(struct sdb_wal *wal)
     return sync_file(wal, false);
 }
 
+/* Have [written_back, end) written. The file must not be closed meanwhile. */
+static void write_back(struct sdb_wal *wal, struct sdb_file *file, uint64_t end)
+{
+    uint64_t from = counted(&wal->written_back);
+
+    if (from < counted(&wal->synced_to))
+        from = counted(&wal->synced_to);
+    if (from >= end)
+        return;
+    sdb_start_writeback(file, from, end - from);
+    atomic_store_explicit(&wal->written_back, end, memory_order_relaxed);
+}
+
 void sdb_wal_start_writeback(struct sdb_wal *wal)
 {
-    if (wal->written_back < wal->end)
-        sdb_start_writeback(wal->file, wal->written_back, wal->end - wal->written_back);
-    wal->written_back = wal->end;
+    write_back(wal, wal->file, wal->end);
+}
+
+/* Whether records up to `end` come near the end of a segment that is large enough to matter. */
+static bool is_near_end(uint64_t end, uint64_t limit)
+{
+    return limit > 2 * LAST_BYTES && end + LAST_BYTES > limit;
+}
+
+bool sdb_wal_is_behind(const struct sdb_wal *wal)
+{
+    uint64_t synced = counted(&wal->synced_to);
+    uint64_t written = counted(&wal->written_back);
+
+    if (is_near_end(wal->end, wal->limit))
+        return wal->end - synced >= LAST_SYNC;
+    return wal->end - (written > synced ? written : synced) >= WRITE_OUT + KEPT_BACK;
+}
+
+/*
+ * The newest records are left alone: their pages are still mapped, and before the kernel writes such
+ * a page it takes the right to store to it from every processor, one page after the other.
+ */
+storm_status sdb_wal_catch_up(struct sdb_wal *wal)
+{
+    struct sdb_file *file;
+    uint64_t end;
+    bool is_last;
+
+    pthread_mutex_lock(&wal->sync_mu);
+    is_last = is_near_end(atomic_load_explicit(&wal->shared_end, memory_order_acquire), wal->limit);
+    pthread_mutex_unlock(&wal->sync_mu);
+    if (is_last)
+        return sync_file(wal, false);
+    if (begin_sync(wal, false, &file, &end)) { /* so that nobody closes it */
+        if (end > KEPT_BACK)
+            write_back(wal, file, end - KEPT_BACK);
+        end_sync(wal, counted(&wal->synced_to));
+    }
+    return sdb_wal_is_broken(wal) ? STORM_IO : STORM_OK;
 }
 
 /* ---- Segments --------------------------------------------------------------------------------- */
@@ -211,11 +269,11 @@ static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
     wal->end = SDB_WAL_HEADER + segment->records;
     share_end(wal);
     atomic_store_explicit(&wal->synced_to, wal->end, memory_order_relaxed);
+    atomic_store_explicit(&wal->written_back, wal->end, memory_order_relaxed);
+    wal->limit = segment->size;
     pthread_mutex_unlock(&wal->sync_mu);
     sdb_close(left);
     wal->size = size;
-    wal->limit = segment->size;
-    wal->written_back = wal->end;
     wal->is_sealed = false;
     wal->may_store = true;
     wal->seed = sdb_wal_record_seed(wal->store_id, segment->number);
