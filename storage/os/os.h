@@ -57,6 +57,7 @@ struct sdb_os_ops {
                           int count);
     storm_status (*sync)(struct sdb_file *file);
     void (*start_writeback)(struct sdb_file *file, uint64_t offset, uint64_t size);
+    void (*start_read)(struct sdb_file *file, uint64_t offset, uint64_t size);
     storm_status (*allocate)(struct sdb_file *file, uint64_t size);
     storm_status (*truncate)(struct sdb_file *file, uint64_t size);
     storm_status (*size)(struct sdb_file *file, uint64_t *size);
@@ -141,6 +142,12 @@ static inline void sdb_start_writeback(struct sdb_file *file, uint64_t offset, u
     file->ops->start_writeback(file, offset, size);
 }
 
+/* A hint to read bytes into the page cache, without waiting for them; cannot fail. */
+static inline void sdb_start_read(struct sdb_file *file, uint64_t offset, uint64_t size)
+{
+    file->ops->start_read(file, offset, size);
+}
+
 /* Reserve `size` bytes from 0 so that later writes below cannot meet a full disk; new bytes are 0. */
 static inline storm_status sdb_allocate(struct sdb_file *file, uint64_t size)
 {
@@ -157,7 +164,8 @@ static inline storm_status sdb_size(struct sdb_file *file, uint64_t *size)
     return file->ops->size(file, size);
 }
 
-/* Map the first `size` bytes, shared. STORM_UNSUPPORTED where files cannot be mapped (the twin). */
+/* Map the first `size` bytes, shared. STORM_UNSUPPORTED where files cannot be mapped; in the twin only
+ * files without unsynced bytes can, for reading, and what is written later is not seen. */
 static inline storm_status sdb_map(struct sdb_file *file, uint64_t size, bool writable,
                                    void **address)
 {

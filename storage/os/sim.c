@@ -14,8 +14,9 @@
  *     a time or torn, however they were dirtied. It may meet no missing page, though.
  *   - A half-done write stores the first half of its bytes. A write that meets the end of the
  *     capacity stores the pages that fit and fails with STORM_NO_SPACE.
- *   - lock counts as a change when it creates its file. close, start_writeback, map, unmap and the
- *     clocks are not numbered: they cannot fail or fail always. free_bytes counts as SIM_ANY only.
+ *   - lock counts as a change when it creates its file. close, start_writeback, start_read, unmap and the
+ *     clocks are not numbered: they cannot fail. free_bytes counts as SIM_ANY only.
+ *   - A mapping is a copy of the file as it was then, for reading, of a file without unsynced bytes.
  *   - After SIM_KEEP_ALL what was not synced still is not: a later power loss can take it.
  *   - The capacity counts what is seen, in pages of 4 KiB: holes are free, reserved bytes are not.
  *
@@ -34,15 +35,12 @@
 #define FIRST_NOW_MS UINT64_C(1700000000000)
 
 static const char *const call_names[SIM_CALL_KINDS] = {
-    [SIM_ANY] = "call",          [SIM_OPEN] = "open",
-    [SIM_READ] = "read",         [SIM_WRITE] = "write",
-    [SIM_SYNC] = "sync",         [SIM_ALLOCATE] = "allocate",
-    [SIM_TRUNCATE] = "truncate", [SIM_RENAME] = "rename",
-    [SIM_UNLINK] = "unlink",     [SIM_LINK] = "link",
-    [SIM_MKDIR] = "mkdir",       [SIM_LIST] = "list",
-    [SIM_SYNC_DIR] = "sync_dir", [SIM_LOCK] = "lock",
-    [SIM_SIZE] = "size",         [SIM_THREAD] = "thread_start",
-    [SIM_CHANGES] = "change",
+    [SIM_ANY] = "call",          [SIM_OPEN] = "open",           [SIM_READ] = "read",
+    [SIM_WRITE] = "write",       [SIM_SYNC] = "sync",           [SIM_ALLOCATE] = "allocate",
+    [SIM_TRUNCATE] = "truncate", [SIM_RENAME] = "rename",       [SIM_UNLINK] = "unlink",
+    [SIM_LINK] = "link",         [SIM_MKDIR] = "mkdir",         [SIM_LIST] = "list",
+    [SIM_SYNC_DIR] = "sync_dir", [SIM_LOCK] = "lock",           [SIM_SIZE] = "size",
+    [SIM_MAP] = "map",           [SIM_THREAD] = "thread_start", [SIM_CHANGES] = "change",
 };
 
 struct sim_disk *sim_disk_of(struct sdb_os *os)

@@ -32,6 +32,7 @@ enum sim_call {
     SIM_SYNC_DIR,
     SIM_LOCK,
     SIM_SIZE,
+    SIM_MAP,
     SIM_THREAD,
     SIM_CHANGES, /* every call that changes the disk: create, write, sync, allocate, ... */
     SIM_CALL_KINDS

@@ -236,6 +236,13 @@ static void sim_start_writeback(struct sdb_file *file, uint64_t offset, uint64_t
     (void)size;
 }
 
+static void sim_start_read(struct sdb_file *file, uint64_t offset, uint64_t size)
+{
+    (void)file;
+    (void)offset;
+    (void)size;
+}
+
 static storm_status sim_allocate(struct sdb_file *file, uint64_t size)
 {
     struct sim_file *self = sim_file(file);
@@ -288,18 +295,30 @@ static storm_status sim_size(struct sdb_file *file, uint64_t *size)
 
 static storm_status sim_map(struct sdb_file *file, uint64_t size, bool writable, void **address)
 {
-    (void)file;
-    (void)size;
-    (void)writable;
+    struct sim_file *self = sim_file(file);
+    storm_status status;
+    bool is_half;
+
     *address = NULL;
-    return STORM_UNSUPPORTED; /* stores through a mapping could not be counted, cut or lost */
+    pthread_mutex_lock(&self->disk->mu);
+    status = file_gate(self, SIM_MAP, false, &is_half);
+    /* Stores through a mapping could not be counted, cut or lost; nor could later writes be seen. */
+    if (status == STORM_OK && (writable || self->node->dirty_low < self->node->dirty_high))
+        status = STORM_UNSUPPORTED;
+    if (status == STORM_OK) {
+        *address = sim_memory(NULL, (size_t)size);
+        memset(*address, 0, (size_t)size);
+        (void)sim_node_read(self->node, 0, *address, (size_t)size);
+    }
+    pthread_mutex_unlock(&self->disk->mu);
+    return status;
 }
 
 static void sim_unmap(struct sdb_file *file, void *address, uint64_t size)
 {
     (void)file;
-    (void)address;
     (void)size;
+    free(address);
 }
 
 /* ---- Names ------------------------------------------------------------------------------------ */
@@ -601,6 +620,7 @@ const struct sdb_os_ops sim_calls_table = {
     .store = sim_store,
     .sync = sim_sync,
     .start_writeback = sim_start_writeback,
+    .start_read = sim_start_read,
     .allocate = sim_allocate,
     .truncate = sim_truncate,
     .size = sim_size,

@@ -37,8 +37,14 @@ static void files_behave_like_the_real_ones(void **state)
     assert_int_equal(sdb_pread(file, PAGE - 3, back, 5, &got), STORM_OK);
     assert_memory_equal(back, "\0o\0\0\0", 5);
     sdb_start_writeback(file, 0, PAGE);
-    assert_int_equal(sdb_map(file, PAGE, false, &address), STORM_UNSUPPORTED);
+    sdb_start_read(file, 0, PAGE);
+    assert_int_equal(sdb_map(file, PAGE, false, &address), STORM_UNSUPPORTED); /* not synced */
     assert_null(address);
+    assert_int_equal(sdb_sync(file), STORM_OK);
+    assert_int_equal(sdb_map(file, PAGE, true, &address), STORM_UNSUPPORTED);
+    assert_int_equal(sdb_map(file, PAGE, false, &address), STORM_OK);
+    assert_memory_equal((char *)address + PAGE - 3, "\0o\0", 3);
+    sdb_unmap(file, address, PAGE);
     assert_int_equal(sdb_pwrite(file, UINT64_MAX - 1, "abc", 3), STORM_IO);
     sdb_close(file);
     file = open_ok(f, "a", SDB_OPEN_READ); /* a leading slash means nothing */

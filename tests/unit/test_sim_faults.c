@@ -141,6 +141,7 @@ static storm_status make_call(struct fixture *f, struct sdb_file *file, enum sim
     struct sdb_file *other = NULL;
     storm_status status = STORM_INVALID;
     unsigned names = 0;
+    void *address;
     uint64_t size;
     size_t got;
     char byte;
@@ -177,6 +178,11 @@ static storm_status make_call(struct fixture *f, struct sdb_file *file, enum sim
         break;
     case SIM_SIZE:
         return sdb_size(file, &size);
+    case SIM_MAP:
+        status = sdb_map(file, 1, false, &address);
+        if (status == STORM_OK)
+            sdb_unmap(file, address, 1);
+        return status;
     case SIM_THREAD:
         status = sdb_thread_start(&f->os, "storm-test", run_nothing, NULL, &thread);
         if (status == STORM_OK)
@@ -196,11 +202,11 @@ static storm_status make_call(struct fixture *f, struct sdb_file *file, enum sim
 
 static void every_kind_of_call_can_be_planned_and_is_counted(void **state)
 {
-    /* link before rename before unlink: each leaves what the next needs */
+    /* sync before map, link before rename before unlink: each leaves what the next needs */
     static const enum sim_call order[] = {
-        SIM_ANY,   SIM_CHANGES,  SIM_OPEN,     SIM_READ, SIM_WRITE,  SIM_SYNC,
-        SIM_SIZE,  SIM_ALLOCATE, SIM_TRUNCATE, SIM_LINK, SIM_RENAME, SIM_UNLINK,
-        SIM_MKDIR, SIM_SYNC_DIR, SIM_LIST,     SIM_LOCK, SIM_THREAD};
+        SIM_ANY,    SIM_CHANGES, SIM_OPEN,     SIM_READ,     SIM_WRITE, SIM_SYNC,
+        SIM_MAP,    SIM_SIZE,    SIM_ALLOCATE, SIM_TRUNCATE, SIM_LINK,  SIM_RENAME,
+        SIM_UNLINK, SIM_MKDIR,   SIM_SYNC_DIR, SIM_LIST,     SIM_LOCK,  SIM_THREAD};
     struct fixture *f = *state;
     struct sdb_file *file = open_ok(f, "a", SDB_OPEN_CREATE);
     size_t i;
