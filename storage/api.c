@@ -29,6 +29,7 @@ void storm_options_init(struct storm_options *options)
         .codec = STORM_CODEC_DEFLATE,
         .block_bytes = 4 * KIB,
         .bloom_bits = 10.5,
+        .map_tables = true,
         .max_key_bytes = 4 * KIB,
         .max_value_bytes = 32 * MIB,
         .max_batch_bytes = 64 * MIB,

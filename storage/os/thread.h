@@ -1,6 +1,6 @@
 /*
  * Waiting with a time limit, on the monotonic clock. Other uses of mutexes and condition variables
- * are plain pthreads.
+ * are plain pthreads. And a number that tells threads apart.
  */
 #ifndef SDB_OS_THREAD_H
 #define SDB_OS_THREAD_H
@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+
+#include "util/hash.h"
 
 /* A condition variable for sdb_cond_wait_ns. Returns 0 or an errno value. */
 static inline int sdb_cond_init(pthread_cond_t *cond)
@@ -41,6 +43,15 @@ static inline bool sdb_cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *mu, u
     until.tv_sec += (time_t)(nanoseconds / 1000000000);
     until.tv_nsec = (long)(nanoseconds % 1000000000);
     return pthread_cond_timedwait(cond, mu, &until) != ETIMEDOUT;
+}
+
+/*
+ * A number of this thread's own, well spread: for counters of which there are several so that threads
+ * do not write the same line of memory. Two threads may have the same.
+ */
+static inline unsigned sdb_thread_slot(void)
+{
+    return (unsigned)(sdb_mix64((uint64_t)pthread_self()) >> 32);
 }
 
 #endif

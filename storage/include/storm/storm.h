@@ -144,6 +144,7 @@ struct storm_options {
     int codec_level;        /* 0 (default) = its own; deflate 1 to 9, LZ4 to 12, Zstandard to 19 */
     size_t block_bytes;     /* uncompressed size of a table's block; 1 to 64 KiB, default 4 KiB */
     double bloom_bits;      /* filter bits per key; 0 = no filter, 4 to 32, default 10.5 (0.8 %) */
+    bool map_tables;        /* read raw tables through mappings of their files; default true */
     size_t max_key_bytes;   /* 1 to 65,535, default 4,096 */
     size_t max_value_bytes; /* up to 1 GiB, default 32 MiB */
     size_t max_batch_bytes; /* keys and values of a batch of several; up to 1 GiB, default 64 MiB */

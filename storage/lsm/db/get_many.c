@@ -158,8 +158,9 @@ static void ask_memtable(struct many *many, struct sdb_memtable *memtable)
 struct step {
     size_t file; /* guide->count = none that may hold it */
     uint32_t number;
-    struct sdb_block *block; /* with a reference, or NULL and `status` */
-    storm_status status;     /* STORM_NOT_FOUND = it is not here */
+    struct storm_slice contents; /* of the block */
+    struct sdb_block *block;     /* what pins them, with a reference, or NULL and `status` */
+    storm_status status;         /* STORM_NOT_FOUND = it is not here */
 };
 
 /* The file of a level, or the one file of level 0 that is asked, and its filter on the way. */
@@ -204,15 +205,17 @@ static void find_blocks(struct many *many, const struct sdb_guide *guide, size_t
         if (!sdb_table_find(file->table, wanted->lookup->key, many->revision, &step->number))
             continue;
         if (last != NULL && last->file == step->file && last->number == step->number) {
+            step->contents = last->contents;
             step->block = last->block;
             sdb_block_ref(step->block);
         } else {
-            storm_status status = sdb_table_read(file->table, step->number, &step->block);
+            storm_status status =
+                sdb_table_read(file->table, step->number, &step->contents, &step->block);
             if (status != STORM_OK) {
                 step->status = status;
                 continue;
             }
-            __builtin_prefetch(step->block->data + step->block->size - 1);
+            __builtin_prefetch(step->contents.data + step->contents.size - 1);
         }
         last = step;
     }
@@ -229,7 +232,7 @@ static size_t search_blocks(struct many *many, const struct sdb_guide *guide, si
         struct sdb_found found = {.block = step->block};
         if (step->block != NULL) {
             step->status =
-                sdb_table_get_in(guide->files[step->file]->table, step->number, step->block,
+                sdb_table_get_in(guide->files[step->file]->table, step->number, step->contents,
                                  lookup->key, many->revision, &found.tag, &found.value);
             if (step->status == STORM_OK)
                 settle(many, lookup, &found);

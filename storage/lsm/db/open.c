@@ -158,6 +158,8 @@ static storm_status open_table(struct sdb_lsm *db, struct sdb_table_file *file)
     file->open_status = status;
     if (status == STORM_OK)
         sdb_table_file_adopt(file);
+    if (status == STORM_OK && db->options.map_tables)
+        sdb_table_map(file->table);
     bool is_damage = status == STORM_CORRUPT || status == STORM_IO;
     file->is_quarantined = is_damage;
     if (is_damage)

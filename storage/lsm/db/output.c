@@ -218,6 +218,8 @@ static storm_status open_table(struct sdb_output *output, struct sdb_table_file 
     if (status != STORM_OK)
         return status;
     sdb_table_file_adopt(file);
+    if (db->options.map_tables)
+        sdb_table_map(file->table);
     file->snapshots =
         sdb_snapshots_within(output->plan.snapshots, output->plan.snapshot_count, file);
     return STORM_OK;

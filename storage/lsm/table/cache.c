@@ -91,9 +91,9 @@ struct sdb_block *sdb_block_create(struct sdb_account *account, size_t size)
     if (block == NULL)
         return NULL;
     sdb_account_took(account, SDB_FOR_CACHE, block);
-    block->account = account;
+    *block = (struct sdb_block){
+        .account = account, .size = (uint32_t)size, .data = (uint8_t *)(block + 1)};
     atomic_init(&block->refs, 1);
-    block->size = (uint32_t)size;
     return block;
 }
 
@@ -106,7 +106,11 @@ void sdb_block_ref(struct sdb_block *block)
 void sdb_block_unref(struct sdb_block *block)
 {
     /* Release: our reads are over. Acquire: before free, so are everybody's. */
-    if (block != NULL && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1)
+    if (block == NULL || atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    if (block->gone != NULL)
+        block->gone(block);
+    else
         sdb_account_free(block->account, SDB_FOR_CACHE, block);
 }
 

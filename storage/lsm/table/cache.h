@@ -13,12 +13,14 @@
 #include "storm/storm.h"
 #include "util/account.h"
 
-/* One decoded block; `data` follows the header in the same allocation. */
+/* One decoded block, its data behind the header in the same allocation; or what pins bytes that lie
+ * elsewhere, without data. */
 struct sdb_block {
-    struct sdb_account *account; /* const */
     _Atomic uint32_t refs;
     uint32_t size;
-    uint8_t data[];
+    uint8_t *data;
+    struct sdb_account *account;           /* const */
+    void (*gone)(struct sdb_block *block); /* const: what to do at the end; NULL = free it */
 };
 
 /* One reference, contents undefined; NULL when out of memory. `account` (may be NULL) is borrowed for

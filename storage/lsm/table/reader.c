@@ -3,6 +3,11 @@
  *
  *   pread of exactly the stored block -> crc (else once more) -> decode -> sdb_block -> cache
  *
+ * In a table that is mapped this is a block's first way, past the cache; from then on it is read where
+ * it lies. The first block wanted of each 128 KiB has the kernel read all of them, once: a cold store
+ * gets warm in as many reads as it has such windows, and one that is larger than memory pays for it
+ * once, not with every read.
+ *
  * Nothing is believed before its checksum is: sizes come from the index, which was verified at open
  * against the footer, and no memory is taken for a decoded size before the block that claims it
  * verified. A raw block is read into the sdb_block itself; a compressed one through a buffer on the
@@ -142,16 +147,51 @@ storm_status sdb_table_load(const struct sdb_table *table, struct sdb_handle han
     return status;
 }
 
-storm_status sdb_table_block(const struct sdb_table *table, uint32_t index, bool fill_cache,
-                             struct sdb_block **block)
+/* The first time that anything of a window is wanted, have the kernel read all of it. */
+static void start_around(const struct sdb_table *table, uint64_t offset)
+{
+    uint64_t window = offset / SDB_READ_WINDOW;
+    uint64_t bit = UINT64_C(1) << window % 64;
+    _Atomic uint64_t *word = &table->windows[window / 64];
+    if ((atomic_load_explicit(word, memory_order_relaxed) & bit) == 0 &&
+        (atomic_fetch_or_explicit(word, bit, memory_order_relaxed) & bit) == 0)
+        sdb_start_read(table->file, window * SDB_READ_WINDOW, SDB_READ_WINDOW);
+}
+
+/* Read a block for the first time, or for the first time since the cache has dropped it. */
+static storm_status block_from_file(const struct sdb_table *table, uint32_t index, bool fill_cache,
+                                    struct sdb_block **block)
 {
     struct sdb_handle handle = sdb_table_handle(table, index);
-    *block = sdb_cache_get(table->cache, table->cache_id, handle.offset);
-    if (*block != NULL)
-        return STORM_OK;
+    start_around(table, handle.offset);
     storm_status status = sdb_table_load(table, handle, block);
-    if (status == STORM_OK && fill_cache)
+    if (status != STORM_OK)
+        return status;
+    const struct sdb_mapping *mapping = table->mapping;
+    if (mapping != NULL && mapping->data[handle.offset + handle.size] == STORM_CODEC_NONE)
+        sdb_mapping_add(table->mapping, index); /* from now on it is not looked for in the cache */
+    else if (fill_cache)
         sdb_cache_put(table->cache, table->cache_id, handle.offset, *block);
+    return STORM_OK;
+}
+
+storm_status sdb_table_block(const struct sdb_table *table, uint32_t index, bool fill_cache,
+                             struct storm_slice *contents, struct sdb_block **pin)
+{
+    struct sdb_handle handle = sdb_table_handle(table, index);
+    if (table->mapping != NULL && sdb_mapping_has(table->mapping, index)) {
+        *contents = storm_bytes(table->mapping->data + handle.offset, handle.size);
+        *pin = sdb_mapping_pin(table->mapping);
+        return STORM_OK;
+    }
+    *pin = NULL;
+    if (table->mapping == NULL)
+        *pin = sdb_cache_get(table->cache, table->cache_id, handle.offset);
+    storm_status status = STORM_OK;
+    if (*pin == NULL)
+        status = block_from_file(table, index, fill_cache, pin);
+    if (status == STORM_OK)
+        *contents = storm_bytes((*pin)->data, (*pin)->size);
     return status;
 }
 
@@ -300,6 +340,13 @@ static storm_status open_file(struct sdb_table *table, uint64_t size)
     return status;
 }
 
+static storm_status create_windows(struct sdb_table *table)
+{
+    table->windows =
+        calloc((size_t)(table->size / SDB_READ_WINDOW / 64) + 1, sizeof *table->windows);
+    return table->windows != NULL ? STORM_OK : no_memory(table);
+}
+
 storm_status sdb_table_open(struct sdb_os *os, const char *path, uint64_t number, uint64_t size,
                             struct sdb_cache *cache, struct sdb_table **out)
 {
@@ -327,17 +374,31 @@ storm_status sdb_table_open(struct sdb_os *os, const char *path, uint64_t number
         status = read_index(table, &footer);
     if (status == STORM_OK)
         status = read_filter(table, &footer);
+    if (status == STORM_OK)
+        status = create_windows(table);
     if (status != STORM_OK) {
         sdb_table_close(table);
         return status;
     }
     table->memory = sdb_heap_bytes(table) + sdb_heap_bytes(table->path) +
-                    sdb_heap_bytes(table->file) +
+                    sdb_heap_bytes(table->file) + sdb_heap_bytes(table->windows) +
                     sdb_large_bytes(table->index.prefixes, table->index.memory) +
                     sdb_large_bytes(table->filter_memory, table->filter_room);
     sdb_account_add(sdb_cache_account(cache), SDB_FOR_TABLES, table->memory);
     *out = table;
     return STORM_OK;
+}
+
+void sdb_table_map(struct sdb_table *table)
+{
+    /* The mapped part of a file counts in a process's resident size, beside the cache: compressed
+     * blocks are needed decoded anyway. */
+    if (table->props.codec != STORM_CODEC_NONE)
+        return;
+    table->mapping = sdb_mapping_create(table->file, table->size, table->index.count);
+    size_t memory = sdb_mapping_memory(table->mapping);
+    table->memory += memory;
+    sdb_account_add(sdb_cache_account(table->cache), SDB_FOR_TABLES, memory);
 }
 
 void sdb_table_close(struct sdb_table *table)
@@ -346,9 +407,13 @@ void sdb_table_close(struct sdb_table *table)
         return;
     sdb_cache_erase(table->cache, table->cache_id);
     sdb_account_sub(sdb_cache_account(table->cache), SDB_FOR_TABLES, table->memory);
-    sdb_close(table->file);
+    if (table->mapping != NULL)
+        sdb_mapping_release(table->mapping);
+    else
+        sdb_close(table->file);
     sdb_index_fini(&table->index);
     sdb_large_free(table->filter_memory, table->filter_room);
+    free(table->windows);
     free(table->path);
     free(table);
 }
@@ -387,19 +452,20 @@ bool sdb_table_find(const struct sdb_table *table, struct storm_slice key, uint6
     return *number != table->index.count;
 }
 
-storm_status sdb_table_read(struct sdb_table *table, uint32_t number, struct sdb_block **block)
+storm_status sdb_table_read(struct sdb_table *table, uint32_t number, struct storm_slice *contents,
+                            struct sdb_block **pin)
 {
-    return sdb_table_block(table, number, true, block);
+    *contents = (struct storm_slice){NULL, 0};
+    return sdb_table_block(table, number, true, contents, pin);
 }
 
-storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number,
-                              const struct sdb_block *block, struct storm_slice key,
-                              uint64_t revision, uint64_t *tag, struct storm_slice *value)
+storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number, struct storm_slice contents,
+                              struct storm_slice key, uint64_t revision, uint64_t *tag,
+                              struct storm_slice *value)
 {
     struct sdb_block_view view;
     uint64_t offset = table->index.slots[number].offset;
-    storm_status status =
-        sdb_table_parse(table, offset, storm_bytes(block->data, block->size), &view);
+    storm_status status = sdb_table_parse(table, offset, contents, &view);
     if (status != STORM_OK)
         return status;
     status = sdb_block_get(&view, key, sdb_tag(revision, SDB_KIND_SEEK), tag, value);
@@ -409,21 +475,22 @@ storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number,
 }
 
 storm_status sdb_table_get(struct sdb_table *table, struct storm_slice key, uint64_t revision,
-                           uint64_t *tag, struct storm_slice *value, struct sdb_block **block)
+                           uint64_t *tag, struct storm_slice *value, struct sdb_block **pin)
 {
     uint32_t number;
-    *block = NULL;
+    struct storm_slice contents;
+    *pin = NULL;
     *tag = 0;
     *value = (struct storm_slice){NULL, 0};
     if (!sdb_table_find(table, key, revision, &number))
         return STORM_NOT_FOUND;
-    storm_status status = sdb_table_read(table, number, block);
+    storm_status status = sdb_table_read(table, number, &contents, pin);
     if (status != STORM_OK)
         return status;
-    status = sdb_table_get_in(table, number, *block, key, revision, tag, value);
+    status = sdb_table_get_in(table, number, contents, key, revision, tag, value);
     if (status != STORM_OK) {
-        sdb_block_unref(*block);
-        *block = NULL;
+        sdb_block_unref(*pin);
+        *pin = NULL;
     }
     return status;
 }

@@ -7,12 +7,18 @@
 #include "lsm/table/block.h"
 #include "lsm/table/filter.h"
 #include "lsm/table/index.h"
+#include "lsm/table/mapping.h"
 #include "lsm/table/table.h"
 
-/* All const after open. */
+/* What is read around the first block wanted there: as much as a disk delivers in about the time that
+ * it takes to find it, and what the kernel reads around a page fault. */
+#define SDB_READ_WINDOW ((uint64_t)128 << 10)
+
+/* All const after open (and sdb_table_map) but the bits. */
 struct sdb_table {
     struct sdb_os *os;
     struct sdb_file *file;
+    struct sdb_mapping *mapping; /* has taken the file over; NULL = not mapped */
     char *path;
     uint64_t number;
     uint64_t size;
@@ -23,7 +29,8 @@ struct sdb_table {
     struct sdb_filter filter;
     uint8_t *filter_memory; /* aligned to a line */
     size_t filter_room;
-    size_t memory; /* counted in the cache's account; 0 until the open has succeeded */
+    _Atomic uint64_t *windows; /* a bit for each that has been read, or will be soon */
+    size_t memory;             /* counted in the cache's account; 0 until the open has succeeded */
 };
 
 /* Where a data block is; `block` is below index.count. */
@@ -38,9 +45,10 @@ static inline struct sdb_handle sdb_table_handle(const struct sdb_table *table, 
 storm_status sdb_table_load(const struct sdb_table *table, struct sdb_handle handle,
                             struct sdb_block **block);
 
-/* The same through the cache. */
+/* The contents of a data block, by the shortest way: the mapping, the cache, the file. A reference to
+ * what pins them is the caller's. */
 storm_status sdb_table_block(const struct sdb_table *table, uint32_t index, bool fill_cache,
-                             struct sdb_block **block);
+                             struct storm_slice *contents, struct sdb_block **pin);
 
 /* Whether stored bytes (contents and trailer) are those of the block at `handle`. */
 bool sdb_table_verifies(const struct sdb_table *table, struct sdb_handle handle,

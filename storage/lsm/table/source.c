@@ -3,7 +3,7 @@
  * entries.
  *
  * Blocks come from one of two places.
- *   Through the cache (readahead 0): block by block, kept by a reference while the source is in it.
+ *   Through the mapping or the cache (readahead 0): block by block, pinned while the source is in it.
  *   By chunks (readahead > 0): many neighbouring blocks in one read, past the cache, which a scan of
  *   the whole table would only empty. The chunk starts at two blocks after a jump and doubles up to
  *   `readahead` as long as the walk goes on in one direction, so that a short scan reads little and a
@@ -151,9 +151,8 @@ static bool enter_block(struct table_source *source, uint32_t index)
     if (source->readahead != 0) {
         status = load_from_chunk(source, handle, &contents);
     } else {
-        status = sdb_table_block(source->table, index, source->fill_cache, &source->block);
-        if (status == STORM_OK)
-            contents = storm_bytes(source->block->data, source->block->size);
+        status =
+            sdb_table_block(source->table, index, source->fill_cache, &contents, &source->block);
     }
     if (status == STORM_OK)
         status = sdb_table_parse(source->table, handle.offset, contents, &view);

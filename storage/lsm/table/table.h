@@ -77,6 +77,12 @@ struct sdb_table;
  */
 storm_status sdb_table_open(struct sdb_os *os, const char *path, uint64_t number, uint64_t size,
                             struct sdb_cache *cache, struct sdb_table **table);
+/*
+ * Read a table of raw blocks through a mapping of its file, if that can be had; all others stay as they
+ * are. Before anyone else uses the table.
+ */
+void sdb_table_map(struct sdb_table *table);
+/* What pins bytes of it may be released later. */
 void sdb_table_close(struct sdb_table *table);
 
 const struct sdb_table_props *sdb_table_props(const struct sdb_table *table);
@@ -93,22 +99,24 @@ struct sdb_filter sdb_table_filter(const struct sdb_table *table);
 
 /*
  * The newest version of `key` at or below `revision`. STORM_OK with *tag and *value, pinned by
- * *block (a reference for the caller to drop); STORM_NOT_FOUND with *block NULL. Does not ask the
+ * *pin (a reference for the caller to drop); STORM_NOT_FOUND with *pin NULL. Does not ask the
  * filter: the caller does, and counts.
  */
 storm_status sdb_table_get(struct sdb_table *table, struct storm_slice key, uint64_t revision,
-                           uint64_t *tag, struct storm_slice *value, struct sdb_block **block);
+                           uint64_t *tag, struct storm_slice *value, struct sdb_block **pin);
 
 /*
  * The same in steps, for lookups of many keys: which block may hold the version (false: none does),
- * the block with a reference for the caller, the version in it. Equal numbers are the same block.
+ * the block's contents and what pins them (a reference for the caller), the version in it. Equal
+ * numbers are the same block.
  */
 bool sdb_table_find(const struct sdb_table *table, struct storm_slice key, uint64_t revision,
                     uint32_t *number);
-storm_status sdb_table_read(struct sdb_table *table, uint32_t number, struct sdb_block **block);
-storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number,
-                              const struct sdb_block *block, struct storm_slice key,
-                              uint64_t revision, uint64_t *tag, struct storm_slice *value);
+storm_status sdb_table_read(struct sdb_table *table, uint32_t number, struct storm_slice *contents,
+                            struct sdb_block **pin);
+storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number, struct storm_slice contents,
+                              struct storm_slice key, uint64_t revision, uint64_t *tag,
+                              struct storm_slice *value);
 
 /*
  * A source over the table; NULL when out of memory. The table outlives it (the caller holds a
