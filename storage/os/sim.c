@@ -14,8 +14,8 @@
  *     a time or torn, however they were dirtied. It may meet no missing page, though.
  *   - A half-done write stores the first half of its bytes. A write that meets the end of the
  *     capacity stores the pages that fit and fails with STORM_NO_SPACE.
- *   - lock counts as a change when it creates its file. close, start_writeback, start_read, unmap and the
- *     clocks are not numbered: they cannot fail. free_bytes counts as SIM_ANY only.
+ *   - lock counts as a change when it creates its file. close, start_writeback, start_read, unmap
+ *     and the clocks are not numbered: they cannot fail. free_bytes counts as SIM_ANY only.
  *   - A mapping is a copy of the file as it was then, for reading, of a file without unsynced bytes.
  *   - After SIM_KEEP_ALL what was not synced still is not: a later power loss can take it.
  *   - The capacity counts what is seen, in pages of 4 KiB: holes are free, reserved bytes are not.
