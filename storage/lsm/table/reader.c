@@ -180,6 +180,8 @@ storm_status sdb_table_block(const struct sdb_table *table, uint32_t index, bool
 {
     struct sdb_handle handle = sdb_table_handle(table, index);
     if (table->mapping != NULL && sdb_mapping_has(table->mapping, index)) {
+        /* Its end is what is looked at first. */
+        __builtin_prefetch(table->mapping->data + handle.offset + handle.size - 1);
         *contents = storm_bytes(table->mapping->data + handle.offset, handle.size);
         *pin = sdb_mapping_pin(table->mapping);
         return STORM_OK;
