@@ -422,8 +422,8 @@ storm_status sdb_damaged_table(struct sdb_lsm *db, const struct sdb_table_file *
 storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
                         uint64_t revision, struct sdb_found *found);
 /* Hand a version to the caller, pinned; STORM_NOT_FOUND for a delete and for what expired by now_ms.
- * *value is empty unless STORM_OK. */
-storm_status sdb_found_value(struct sdb_lsm *db, const struct sdb_found *found, uint64_t now_ms,
+ * *value is empty unless STORM_OK; then it has taken over the reference to the block. */
+storm_status sdb_found_value(struct sdb_lsm *db, struct sdb_found *found, uint64_t now_ms,
                              struct storm_value *value);
 storm_status sdb_lsm_get(storm_db *db, const storm_snapshot *snapshot, struct storm_slice key,
                          struct storm_value *value);

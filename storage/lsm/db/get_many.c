@@ -118,8 +118,8 @@ static void gather(struct many *many, struct storm_lookup *lookups, size_t count
 
 /* ---- Memtables ---- */
 
-/* Give a key what was found for it. The clock is read once, and only when something expires. */
-static void settle(struct many *many, struct storm_lookup *lookup, const struct sdb_found *found)
+/* Give a key what was found for it, with the reference to its block. The clock is read once, and only when something expires. */
+static void settle(struct many *many, struct storm_lookup *lookup, struct sdb_found *found)
 {
     if (sdb_tag_revision(found->tag) < sdb_view_floor(many->view, lookup->key, many->revision)) {
         lookup->status = STORM_NOT_FOUND; /* a range delete hides it */
@@ -238,7 +238,7 @@ static size_t search_blocks(struct many *many, const struct sdb_guide *guide, si
                 settle(many, lookup, &found);
             bool has_passed = guide->filters[step->file].line_count != 0;
             many->asked.passed_wrongly += has_passed && step->status == STORM_NOT_FOUND;
-            sdb_block_unref(step->block);
+            sdb_block_unref(found.block);
         }
         if (step->status == STORM_NOT_FOUND)
             many->wanted[left++] = *wanted;

@@ -167,7 +167,7 @@ static void unpin_memtable(void *pin)
     sdb_memtable_unref(pin);
 }
 
-storm_status sdb_found_value(struct sdb_lsm *db, const struct sdb_found *found, uint64_t now_ms,
+storm_status sdb_found_value(struct sdb_lsm *db, struct sdb_found *found, uint64_t now_ms,
                              struct storm_value *value)
 {
     struct storm_value shown = {0};
@@ -180,9 +180,9 @@ storm_status sdb_found_value(struct sdb_lsm *db, const struct sdb_found *found, 
         return STORM_NOT_FOUND;
     shown.revision = sdb_tag_revision(found->tag);
     if (found->block != NULL) {
-        sdb_block_ref(found->block);
         shown.pin = found->block;
         shown.unpin = unpin_block;
+        found->block = NULL;
     } else {
         shown.pin = sdb_memtable_ref(found->memtable);
         shown.unpin = unpin_memtable;
