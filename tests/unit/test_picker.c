@@ -260,10 +260,27 @@ static void garbage_above_the_last_level_is_merged_down(void **state)
     tree.input.is_idle = true;
     assert_true(pick(&tree));
     assert_int_equal(tree.pick.reason, SDB_PICK_GARBAGE);
-    tree.input.is_idle = false;
-    add(&tree, 5, "g", "h", 6 * MIB);
+    tree_fini(&tree);
+}
+
+/* While it is busy; with bytes alone a level would be over its size first. */
+static void garbage_of_a_busy_store_waits_for_two_base_levels(void **state)
+{
+    struct tree tree;
+    (void)state;
+    tree_init(&tree);
+    add(&tree, 6, "a", "f", 8 * MIB);
+    struct sdb_table_file *file = add(&tree, 5, "a", "f", 9 * MIB);
+    assert_false(pick(&tree));
+    file->deletes = (uint64_t)(55 * MIB / 100); /* as many times 100 bytes are hidden */
+    assert_true(pick(&tree));
+    assert_int_equal(tree.pick.reason, SDB_PICK_DELETES);
+    file->deletes += 10000;
     assert_true(pick(&tree));
     assert_int_equal(tree.pick.reason, SDB_PICK_GARBAGE);
+    add(&tree, 6, "g", "z", 200 * MIB); /* less than half */
+    file->deletes = 0;
+    assert_false(pick(&tree));
     tree_fini(&tree);
 }
 
@@ -275,8 +292,8 @@ static void each_delete_counts_as_the_entry_it_hides(void **state)
     add_settled(&tree, MIB);
     struct sdb_table_file *file = add(&tree, 0, "a", "f", MIB);
     assert_false(pick(&tree));
-    file->entries = 70000; /* 15 bytes each, hiding 100 bytes each */
-    file->deletes = 70000;
+    file->entries = 700000; /* hiding 100 bytes each: 67 MiB */
+    file->deletes = 700000;
     assert_true(pick(&tree));
     assert_int_equal(tree.pick.reason, SDB_PICK_GARBAGE);
     assert_int_equal(tree.pick.level, 0);
@@ -677,6 +694,7 @@ int main(void)
         cmocka_unit_test(a_table_is_moved_when_it_meets_nothing_and_needs_no_rewriting),
         cmocka_unit_test(a_level_above_the_base_is_drained),
         cmocka_unit_test(garbage_above_the_last_level_is_merged_down),
+        cmocka_unit_test(garbage_of_a_busy_store_waits_for_two_base_levels),
         cmocka_unit_test(each_delete_counts_as_the_entry_it_hides),
         cmocka_unit_test(a_table_dense_with_deletes_goes_down),
         cmocka_unit_test(old_versions_go_once_their_snapshots_have_gone),

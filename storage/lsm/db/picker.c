@@ -18,6 +18,10 @@
 /* A level is cut into about so many tables while their size is within its bounds. */
 enum { TABLES_OF_LEVEL = 64 };
 
+/* What may be hidden in a busy store whatever its size, in base levels: what level 0 and the base level
+ * hold anyway before their sizes have them merged. */
+#define GARBAGE_BASES 2.0
+
 /* More range deletes than this are worth a rewrite of tables while the store is busy: so many make a
  * lookup compare eight keys more. */
 enum { RANGES_FELT = 128 };
@@ -334,6 +338,10 @@ static bool pick_by_garbage(const struct sdb_pick_input *input, struct sdb_pick 
         whole += (double)input->version->levels[l].bytes;
     }
     if (garbage * (input->is_idle ? 8 : 2) <= whole)
+        return false;
+    /* A small or growing store is all upper levels: merging them while it is written to would rewrite
+     * it again and again for the sake of little. */
+    if (!input->is_idle && garbage <= GARBAGE_BASES * (double)input->tuning->base_bytes)
         return false;
     for (;;) {
         unsigned worst = 0;

@@ -21,8 +21,9 @@
  *     down for it, and behind a long debt of deeper levels it would wait for many jobs;
  *     then the level whose score is highest, if that is 1 or more: level 0 by tables (or bytes),
  *     others by bytes over target, a level above the base at once;
- *   2 garbage: what the upper levels hide (their bytes, and for each delete one average entry) may be
- *     more than half of the store, or an eighth when it is idle;
+ *   2 garbage: what the upper levels hide (their bytes, and for each delete one average entry) is more
+ *     than an eighth of the store when it is idle; while it is busy, more than half of it and more
+ *     than two base levels;
  *   3 deletes: a table with more than a quarter deletes goes down; one in the last level whose
  *     deletes and old versions were kept for snapshots that are gone is rewritten;
  *   4 expiry: likewise, once a fifth of a table has expired;
