@@ -21,7 +21,6 @@ const char *storm_version(void)
 void storm_options_init(struct storm_options *options)
 {
     *options = (struct storm_options){
-        .memtable_bytes = 1 * MIB,
         .write_buffer_bytes = 64 * MIB,
         .cache_bytes = 64 * MIB,
         .sync = STORM_SYNC_FULL,
@@ -60,7 +59,8 @@ static storm_status check_sizes(const struct storm_options *options, struct stor
         const char *name;
         size_t value, low, high;
     } sizes[] = {
-        {"memtable_bytes", options->memtable_bytes, 64 * KIB, GIB},
+        {"memtable_bytes", options->memtable_bytes, options->memtable_bytes == 0 ? 0 : 64 * KIB,
+         GIB},
         {"write_buffer_bytes", options->write_buffer_bytes, MIB, 16 * GIB},
         {"block_bytes", options->block_bytes, KIB, 64 * KIB},
         {"max_key_bytes", options->max_key_bytes, 1, 65535},

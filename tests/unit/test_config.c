@@ -113,7 +113,7 @@ static void nothing_given_means_the_documented_defaults(void **state)
     assert_int_equal(config.wal_interval_ms, 100);
     assert_int_equal(config.wal_retention_bytes, 64 << 20);
     assert_int_equal(config.wal_retention_ms, 0);
-    assert_int_equal(config.memtable_bytes, 1048576);
+    assert_int_equal(config.memtable_bytes, 0);
     assert_int_equal(config.memtable_entries, 0);
     assert_int_equal(config.write_buffer_bytes, 67108864);
     assert_int_equal(config.cache_bytes, 67108864);
@@ -369,6 +369,7 @@ static void a_memtable_is_no_larger_than_the_write_buffer(void **state)
 {
     (void)state;
     assert_int_equal(parse(ARGS("--memtable.bytes=64KiB"), NULL), 0);
+    assert_int_equal(parse(ARGS("--memtable.bytes=0", "--write_buffer.bytes=1MiB"), NULL), 0);
     assert_int_equal(parse(ARGS("--memtable.bytes=64MiB"), NULL), 0);
     assert_refused(parse(ARGS("--memtable.bytes=65MiB"), NULL),
                    "--memtable.bytes: memtable.bytes = 65MiB is more than write_buffer.bytes = "

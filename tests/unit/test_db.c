@@ -95,6 +95,26 @@ static void options_out_of_range_name_field_and_range(void **state)
     assert_non_null(strstr(error.message, "/proc/no/such"));
 }
 
+/* Three eighths of the write buffer, and no more than 64 MiB. */
+static void memtables_nobody_sized_go_by_the_write_buffer(void **state)
+{
+    static const size_t sizes[][2] = {
+        {8 << 20, 3 << 20}, {64 << 20, 24 << 20}, {(size_t)1 << 30, 64 << 20}};
+    struct storm_options options;
+    (void)state;
+    storm_options_init(&options);
+    assert_int_equal(options.memtable_bytes, 0);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        options.write_buffer_bytes = sizes[i][0];
+        struct sdb_lsm *db = sdb_lsm_create(NULL, "/nowhere", &options);
+        assert_non_null(db);
+        assert_int_equal(db->options.memtable_bytes, sizes[i][1]);
+        /* Four of them do not overrun the base level. */
+        assert_true(db->tuning.base_bytes >= 4 * sizes[i][1]);
+        sdb_lsm_destroy(db);
+    }
+}
+
 static void values_and_meta_come_back_from_memory_and_table(void **state)
 {
     (void)state;
@@ -703,6 +723,7 @@ int main(void)
         TEST(put_get_delete_do_what_they_say),
         TEST(arguments_out_of_range_are_refused),
         TEST(options_out_of_range_name_field_and_range),
+        TEST(memtables_nobody_sized_go_by_the_write_buffer),
         TEST(values_and_meta_come_back_from_memory_and_table),
         TEST(a_pinned_value_outlives_overwrite_flush_and_close),
         TEST(an_expired_key_reads_as_absent_everywhere),

@@ -134,7 +134,9 @@ enum storm_log_level { STORM_LOG_ERROR, STORM_LOG_WARN, STORM_LOG_INFO, STORM_LO
  * them: tables say for themselves how they were written.
  */
 struct storm_options {
-    size_t memtable_bytes;     /* rotation size of one memtable; 64 KiB to 1 GiB, default 1 MiB */
+    /* Rotation size of one memtable: 64 KiB to 1 GiB; 0 (default) = three eighths of the write buffer, 64
+     * MiB at most. Smaller ones make for smaller tables, which are merged more often. */
+    size_t memtable_bytes;
     size_t memtable_entries;   /* rotation by count as well; 0 (default) = by bytes only */
     size_t write_buffer_bytes; /* all memtables together; 1 MiB to 16 GiB, default 64 MiB */
     size_t cache_bytes;        /* block cache, uncompressed; 0 = none, default 64 MiB */

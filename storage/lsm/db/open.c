@@ -326,6 +326,19 @@ static storm_status start_threads(struct sdb_lsm *db)
 
 /* ---- The whole ---- */
 
+/*
+ * The size of a memtable that nobody has asked for. As large as may be, because tables of level 0
+ * are as large as memtables and each four of them cost one rewrite of the base level; and so small
+ * that the next one is not half full before this one is flushed: writes are slowed down from 0.6 of
+ * the write buffer on. Past 64 MiB an insert waits for memory more than larger tables gain.
+ */
+static size_t own_memtable_bytes(size_t write_buffer_bytes)
+{
+    size_t most = (size_t)64 << 20;
+    size_t bytes = write_buffer_bytes / 8 * 3;
+    return bytes < most ? bytes : most;
+}
+
 struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
                                const struct storm_options *options)
 {
@@ -334,7 +347,9 @@ struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
         return NULL;
     db->base.engine = &sdb_lsm_engine;
     db->options = *options;
-    sdb_tuning_init(&db->tuning, options);
+    if (options->memtable_bytes == 0)
+        db->options.memtable_bytes = own_memtable_bytes(options->write_buffer_bytes);
+    sdb_tuning_init(&db->tuning, &db->options);
     db->snapshots.prev = &db->snapshots;
     db->snapshots.next = &db->snapshots;
     sdb_errors_init(&db->own_errors, options->log, options->log_ctx);
