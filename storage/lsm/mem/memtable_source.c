@@ -18,6 +18,10 @@
 #include "lsm/mem/memtable.h"
 #include "lsm/mem/node.h"
 
+/* How far ahead of where it stands a source going forward asks for records: some 300 ns of merging
+ * and writing; and how much of each, enough for small values. */
+enum { AHEAD = 4, RECORD_LINES = 3 };
+
 struct memtable_source {
     struct sdb_source base;
     struct sdb_memtable *memtable;
@@ -31,10 +35,32 @@ static struct memtable_source *self(struct sdb_source *source)
     return (struct memtable_source *)source; /* base is its first member */
 }
 
+/* Records lie where they were written, at random: each would be waited for when it is stood on. */
+static void prefetch_record(const struct sdb_node *leaf, uint64_t order, unsigned position)
+{
+    if (position >= sdb_order_count(order))
+        return;
+    const char *record = (const char *)sdb_node_record(leaf, sdb_order_slot(order, position));
+    for (unsigned line = 0; line < RECORD_LINES; line++)
+        __builtin_prefetch(record + line * SDB_NODE_ALIGN);
+}
+
 static void enter(struct memtable_source *source, const struct sdb_node *leaf)
 {
     source->leaf = leaf;
     source->order = atomic_load_explicit(&leaf->order, memory_order_acquire);
+}
+
+/* The same for who goes on through all of the leaf. */
+static void enter_forward(struct memtable_source *source, const struct sdb_node *leaf)
+{
+    enter(source, leaf);
+    for (unsigned i = 1; i < AHEAD; i++)
+        prefetch_record(leaf, source->order, i);
+    const char *next =
+        (const char *)atomic_load_explicit(&leaf->links[SDB_LEAF_NEXT], memory_order_acquire);
+    for (unsigned line = 0; line < 6 && next != NULL; line++)
+        __builtin_prefetch(next + line * SDB_NODE_ALIGN);
 }
 
 /* Stand on `position`, which may be one past the end: then on the first entry of the next leaf. */
@@ -46,9 +72,10 @@ static void stand_forward(struct memtable_source *source, unsigned position)
         source->base.valid = next != NULL;
         if (next == NULL)
             return;
-        enter(source, next);
+        enter_forward(source, next);
         position = 0;
     }
+    prefetch_record(source->leaf, source->order, position + AHEAD);
     const struct sdb_record *record =
         sdb_node_record(source->leaf, sdb_order_slot(source->order, position));
     source->position = position;
