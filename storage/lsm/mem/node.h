@@ -128,8 +128,14 @@ static inline struct sdb_target sdb_target_make(struct storm_slice key, uint64_t
 
 static inline bool sdb_prefix_less(struct sdb_prefix a, struct sdb_prefix b)
 {
-    /* Without branches: which of 15 keys a search meets first is a coin toss to a predictor. */
+    /* Without branches: which of 15 keys a search meets first is a coin toss to a predictor. As one number
+     * of 128 bits this is a comparison, a subtraction with borrow and an addition with carry. */
+#ifdef __SIZEOF_INT128__
+    __extension__ typedef unsigned __int128 wide;
+    return ((wide)a.high << 64 | a.low) < ((wide)b.high << 64 | b.low);
+#else
     return (a.high < b.high) | ((a.high == b.high) & (a.low < b.low));
+#endif
 }
 
 static inline bool sdb_prefix_equal(struct sdb_prefix a, struct sdb_prefix b)
