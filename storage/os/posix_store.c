@@ -131,6 +131,8 @@ storm_status sdb_posix_store(struct sdb_file *file, uint64_t offset, const struc
     }
     to = window->at + (offset - window->begin);
     for (int i = 0; i < count; i++) {
+        if (parts[i].iov_len == 0) /* its address may be NULL */
+            continue;
         memcpy(to, parts[i].iov_base, parts[i].iov_len);
         to += parts[i].iov_len;
     }
