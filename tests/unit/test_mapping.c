@@ -14,6 +14,7 @@
 
 #include "lsm/table/reader.h"
 #include "random.h"
+#include "store.h"
 #include "table_kit.h"
 
 enum { THREADS = 4, ROUNDS = 20 };
@@ -240,6 +241,30 @@ static void many_threads_share_a_mapping(void **unused)
         assert_int_equal(atomic_load(&table->mapping->pins[i].block.refs), 1);
 }
 
+/* Tables are mapped when a flush has written them and when a store is opened, unless told otherwise. */
+static void a_store_maps_its_tables_if_it_may(void **unused)
+{
+    (void)unused;
+    for (int may = 0; may < 2; may++) {
+        struct store store;
+        store_init(&store, 1);
+        store.options.codec = STORM_CODEC_NONE;
+        assert_true(store.options.map_tables); /* the default */
+        store.options.map_tables = may != 0;
+        store_open(&store);
+        assert_int_equal(put_text(store.db, "key", "value"), STORM_OK);
+        assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
+        assert_int_equal(sim_calls(store.disk, SIM_MAP) > 0, may);
+        store_close(&store);
+        uint64_t before = sim_calls(store.disk, SIM_MAP);
+        store_open(&store);
+        assert_int_equal(sim_calls(store.disk, SIM_MAP) > before, may);
+        assert_string_equal(get_text(store.db, NULL, "key"), "value");
+        assert_string_equal(get_text(store.db, NULL, "key"), "value");
+        store_fini(&store);
+    }
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -251,6 +276,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_pin_outlives_the_table, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_file_cut_short_is_damage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(many_threads_share_a_mapping, set_up, tear_down),
+        cmocka_unit_test(a_store_maps_its_tables_if_it_may),
     };
     seed = random_seed(1);
     return cmocka_run_group_tests(tests, NULL, NULL);
