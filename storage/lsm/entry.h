@@ -51,12 +51,25 @@ static inline int sdb_entry_compare(struct storm_slice a, uint64_t a_tag, struct
     return a_tag > b_tag ? -1 : a_tag < b_tag;
 }
 
+/* An entry that is decoded, one of a row. */
+struct sdb_entry {
+    struct storm_slice key;
+    uint64_t tag;
+    struct storm_slice value;
+    uint32_t place;  /* the source's own: where it was decoded from */
+    bool is_version; /* of the same key as the entry before it in the row */
+};
+
 /*
  * A sorted source of entries: a memtable, a table, a level, a merge of several. The current entry
  * stands in the struct, so that comparing sources costs no call. Slices are valid until the source
  * moves or is destroyed. Not positioned until one of the moves. One thread at a time.
  *
  * A failure makes it invalid with status set; a move clears both and tries anew.
+ *
+ * A source may have decoded a row of neighbours, in which it stands. Whoever moves it may also move
+ * `at` within the row instead, which costs no call; sdb_source_stand() then makes it the current
+ * entry, which next and prev expect. Slices of all the row are valid until another move.
  */
 struct sdb_source_ops;
 
@@ -67,6 +80,7 @@ struct sdb_source {
     struct storm_slice key;
     uint64_t tag;
     struct storm_slice value;
+    const struct sdb_entry *at, *first, *last; /* all NULL without a row */
 };
 
 struct sdb_source_ops {
@@ -80,6 +94,14 @@ struct sdb_source_ops {
     void (*prev)(struct sdb_source *source); /* only when valid */
     void (*destroy)(struct sdb_source *source);
 };
+
+static inline void sdb_source_stand(struct sdb_source *source, const struct sdb_entry *entry)
+{
+    source->at = entry;
+    source->key = entry->key;
+    source->tag = entry->tag;
+    source->value = entry->value;
+}
 
 static inline void sdb_source_destroy(struct sdb_source *source)
 {

@@ -12,6 +12,10 @@
  * `goes_back` tells the two apart. A change of direction seeks once. The clock is read once, at
  * creation, so that a key does not expire in the middle of a scan.
  *
+ * Most moves come upon what needs none of this: an entry that its source has decoded already, a put
+ * that everybody may see, of another key than its neighbour and than all other sources. Such moves
+ * go along the row of that source, and call nobody.
+ *
  * What a move passes over (deletes, expired puts, older versions, versions the revision may not
  * see) is counted one by one against max_skipped. The move stops with STORM_MORE on the first entry
  * of a key, when that entry would be one too many; so whoever seeks to this key, with this iterator
@@ -33,7 +37,8 @@ enum { JUMP_AFTER = 32 };
 struct lsm_iter {
     struct storm_iter base;
     struct sdb_view *view;
-    struct sdb_source *source;
+    struct sdb_merge *merge;
+    struct sdb_source *source; /* the merge's base */
     uint64_t revision;
     uint64_t now_ms;
     uint64_t max_skipped; /* UINT64_MAX = any number */
@@ -87,7 +92,7 @@ static void show(struct lsm_iter *it, struct storm_slice key, uint64_t tag,
 {
     it->base.key = key;
     it->base.revision = sdb_tag_revision(tag);
-    if (!it->keys_only && !sdb_value_parse(stored, &it->base.meta, &it->base.value)) {
+    if (!it->keys_only && !sdb_value_take(stored, &it->base.meta, &it->base.value)) {
         end_with(it, sdb_fail(sdb_lsm(it->base.db)->os->errors, STORM_CORRUPT,
                               "a stored value has a malformed header"));
         return;
@@ -254,6 +259,62 @@ static void find_backward(struct lsm_iter *it)
     end_with(it, source->status);
 }
 
+/* ---- Along a row ---- */
+
+/* Show `entry` of the front's row if that is all there is to do. */
+static inline bool show_plain(struct lsm_iter *it, const struct sdb_entry *entry)
+{
+    if (sdb_tag_revision(entry->tag) > it->revision ||
+        !is_live(it, entry->key, entry->tag, entry->value))
+        return false;
+    if (!it->keys_only && !sdb_value_take(entry->value, &it->base.meta, &it->base.value))
+        return false;
+    it->base.key = entry->key;
+    it->base.revision = sdb_tag_revision(entry->tag);
+    return true;
+}
+
+/* The next entry of the row, if the move ends there. */
+static inline bool next_in_row(struct lsm_iter *it)
+{
+    struct sdb_merge *merge = it->merge;
+    if (it->goes_back || !merge->is_forward)
+        return false;
+    const struct sdb_source *front = sdb_merge_front(merge);
+    if (front->at == front->last)
+        return false;
+    const struct sdb_entry *next = front->at + 1;
+    if (next->is_version || !sdb_merge_is_ahead(merge, next->key) ||
+        sdb_bounds_is_behind(&it->bounds, next->key) || !show_plain(it, next))
+        return false;
+    sdb_merge_move(merge, next);
+    return true;
+}
+
+/* The entry where the source stands already, if the one before it is in the row and of another key. */
+static inline bool prev_in_row(struct lsm_iter *it)
+{
+    struct sdb_merge *merge = it->merge;
+    if (!it->goes_back || merge->is_forward || !it->source->valid)
+        return false;
+    const struct sdb_source *front = sdb_merge_front(merge);
+    const struct sdb_entry *here = front->at;
+    if (here == front->first || here->is_version || !sdb_merge_is_ahead(merge, here->key) ||
+        sdb_bounds_is_before(&it->bounds, here->key) || !show_plain(it, here))
+        return false;
+    sdb_merge_move(merge, here - 1);
+    if (!sdb_merge_is_ahead(merge, here[-1].key))
+        sdb_merge_catch_up(merge);
+    return true;
+}
+
+/* The source catches up with its row. */
+static void leave_row(struct lsm_iter *it)
+{
+    if (it->merge->is_behind)
+        sdb_merge_catch_up(it->merge);
+}
+
 /* ---- Moves ---- */
 
 void sdb_lsm_iter_first(storm_iter *iter)
@@ -321,13 +382,17 @@ void sdb_lsm_iter_seek_back(storm_iter *iter, struct storm_slice key)
 void sdb_lsm_iter_next(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
+    if (next_in_row(it))
+        return;
     it->skipped = 0;
     it->is_decided = true;
+    bool is_kept = it->goes_back && it->base.key.data == it->key.data;
+    if (!is_kept && !keep_key(it, it->base.key))
+        return;
     if (it->goes_back) {
         jump_forward(it);
     } else {
-        if (!keep_key(it, it->base.key))
-            return;
+        leave_row(it);
         it->source->ops->next(it->source);
     }
     find_forward(it);
@@ -336,12 +401,15 @@ void sdb_lsm_iter_next(storm_iter *iter)
 void sdb_lsm_iter_prev(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
+    if (prev_in_row(it))
+        return;
     it->skipped = 0;
     if (!it->goes_back) {
         if (!keep_key(it, it->base.key))
             return;
         it->source->ops->seek_before(it->source, sdb_buffer_slice(&it->key), UINT64_MAX);
     }
+    leave_row(it);
     find_backward(it);
 }
 
@@ -355,8 +423,8 @@ void sdb_lsm_iter_resume(storm_iter *iter)
 
 /* ---- Life ---- */
 
-/* A source over all of the view; NULL when out of memory. */
-static struct sdb_source *view_source(const struct sdb_view *view)
+/* A merge over all of the view; NULL when out of memory. */
+static struct sdb_merge *merge_view(const struct sdb_view *view)
 {
     const struct sdb_version *version = view->version;
     size_t most = 1 + view->sealed_count + version->levels[0].count + STORM_MAX_LEVELS;
@@ -373,9 +441,9 @@ static struct sdb_source *view_source(const struct sdb_view *view)
         if (version->levels[l].count != 0)
             sources[count++] = sdb_level_source(&version->levels[l], true, 0);
     }
-    struct sdb_source *merged = sdb_merge_source(sources, count);
+    struct sdb_merge *merge = sdb_merge_create(sources, count);
     free(sources);
-    return merged;
+    return merge;
 }
 
 storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options *options,
@@ -394,8 +462,9 @@ storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options
     storm_status status = sdb_bounds_init(&it->bounds, options);
     it->revision = sdb_view_read(db, options->snapshot, &it->view);
     it->now_ms = sdb_now_ms(db->os);
-    it->source = view_source(it->view);
-    if (it->source == NULL || status != STORM_OK) {
+    it->merge = merge_view(it->view);
+    it->source = it->merge != NULL ? &it->merge->base : NULL;
+    if (it->merge == NULL || status != STORM_OK) {
         sdb_lsm_iter_destroy(&it->base);
         return STORM_NO_MEMORY;
     }

@@ -98,7 +98,18 @@ static void settle(struct level_source *source, bool forward)
         source->base.key = table->key;
         source->base.tag = table->tag;
         source->base.value = table->value;
+        source->base.at = table->at;
+        source->base.first = table->first;
+        source->base.last = table->last;
     }
+}
+
+/* The table follows where the source has been moved to in their common row. */
+static struct sdb_source *follow(const struct level_source *source)
+{
+    if (source->base.at != NULL)
+        sdb_source_stand(source->table, source->base.at);
+    return source->table;
 }
 
 static struct level_source *begin_move(struct sdb_source *source)
@@ -147,15 +158,25 @@ static void level_seek_before(struct sdb_source *base, struct storm_slice key, u
 
 static void level_next(struct sdb_source *base)
 {
+    if (base->at != base->last) {
+        sdb_source_stand(base, base->at + 1);
+        return;
+    }
     struct level_source *source = begin_move(base);
-    source->table->ops->next(source->table);
+    struct sdb_source *table = follow(source);
+    table->ops->next(table);
     settle(source, true);
 }
 
 static void level_prev(struct sdb_source *base)
 {
+    if (base->at != base->first) {
+        sdb_source_stand(base, base->at - 1);
+        return;
+    }
     struct level_source *source = begin_move(base);
-    source->table->ops->prev(source->table);
+    struct sdb_source *table = follow(source);
+    table->ops->prev(table);
     settle(source, false);
 }
 

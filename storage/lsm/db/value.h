@@ -26,6 +26,17 @@ size_t sdb_value_write_header(uint8_t *to, const struct storm_meta *meta);
 /* Take a stored value apart; slices point into it. False when it is malformed. */
 bool sdb_value_parse(struct storm_slice stored, struct storm_meta *meta, struct storm_slice *bytes);
 
+/* The same, in line for a value without any of the parts. */
+static inline bool sdb_value_take(struct storm_slice stored, struct storm_meta *meta,
+                                  struct storm_slice *bytes)
+{
+    if (stored.size == 0 || stored.data[0] != 0)
+        return sdb_value_parse(stored, meta, bytes);
+    *meta = (struct storm_meta){0};
+    *bytes = storm_bytes(stored.data + 1, stored.size - 1);
+    return true;
+}
+
 /* When a stored value expires, 0 for never; cheaper than parsing all. */
 static inline uint64_t sdb_value_expires_ms(struct storm_slice stored)
 {

@@ -1,15 +1,16 @@
 /*
  * The reading half of a data block.
  *
- * Forwards: each entry is decoded on top of the key before it, in key_buffer. Most headers are
- * three one-byte lengths and a token of one to five bytes; one 8-byte load takes the lengths and
- * another the token, without a branch on its length. A load may run over the entry: it stays in the
- * block, because entries end at least nine bytes (one restart, the tail) before the block does.
+ * An iterator decodes entries by the row: whole keys, in an arena of their own, each on top of the
+ * one before. Most headers are three one-byte lengths and a token of one to five bytes; one 8-byte
+ * load takes the lengths and another the token, without a branch on its length. A load may run over
+ * the entry: it stays in the block, because entries end at least nine bytes (one restart, the tail)
+ * before the block does.
  *
- * Backwards: entries cannot be decoded from behind, so the interval from the restart on is decoded
- * once into a run, whole keys in an arena of their own, and walked down from there. A reverse scan
- * decodes every entry once more than a forward one copies it, not once for each step. The run is
- * bounded by SDB_RESTART_MAX keys.
+ * Forwards a row is the last entry of the row before, on top of which it begins, and some more. A
+ * search makes one of what it passed over from the restart on. Backwards, as entries
+ * cannot be decoded from behind, it is the interval from the restart on; so a reverse scan, too,
+ * decodes every entry once. A row is bounded by SDB_RESTART_MAX entries.
  *
  * A lookup builds no key at all. It remembers how many leading bytes of its target the entry before
  * had (m), which was smaller. An entry that shares more than m with it is smaller for the same
@@ -25,9 +26,14 @@
 #include "lsm/table/format.h"
 #include "util/coding.h"
 
-/* Keys are copied in steps of this where there is room on both sides. As many lines of memory are
- * fetched ahead as a restart interval of entries of a hundred bytes has. */
-enum { COPY_STEP = 16, FIRST_KEY_ROOM = 256, CACHE_LINE = 64, PREFETCH_MAX = 32 };
+/* Keys are copied in steps of COPY_STEP where there is room on both sides. Forwards a row gets
+ * FIRST_STEP entries after a search, of which many want only one, then twice as many up to ROW_STEP;
+ * fewer when keys take ROW_BYTES. */
+enum { COPY_STEP = 16, FIRST_STEP = 4, ROW_STEP = 16, ROW_BYTES = 4096 };
+enum { FIRST_ROW_ROOM = 2 * ROW_STEP };
+enum { FIRST_KEYS_ROOM = 1024 };
+/* As many lines of memory are fetched ahead as a restart interval of entries of a hundred bytes has. */
+enum { CACHE_LINE = 64, PREFETCH_MAX = 32 };
 
 struct entry {
     const uint8_t *rest_data; /* the key's own bytes */
@@ -38,24 +44,6 @@ struct entry {
     uint32_t next;
     uint64_t number; /* revision, or the zigzag of its difference */
     unsigned kind;
-};
-
-struct run_item {
-    size_t key_at; /* in the arena */
-    uint64_t tag;
-    const uint8_t *value;
-    uint32_t key_size;
-    uint32_t value_size;
-    uint32_t at;
-    uint32_t next;
-};
-
-struct sdb_block_run {
-    struct run_item items[SDB_RESTART_MAX];
-    uint32_t count;
-    uint32_t current;
-    uint8_t *arena;
-    size_t arena_room;
 };
 
 storm_status sdb_block_parse(struct storm_slice contents, struct sdb_block_view *view)
@@ -84,10 +72,44 @@ static inline uint32_t restart_at(const struct sdb_block_view *view, uint32_t in
 
 /* ---- One entry -------------------------------------------------------------------------------- */
 
-static bool slow_lengths(struct sdb_cursor *cursor, struct entry *entry)
+struct lengths {
+    uint32_t shared, rest, value_size;
+};
+
+/* Varints of any length; where they end, or NULL. */
+static const uint8_t *slow_lengths(const uint8_t *at, const uint8_t *end, struct lengths *lengths)
 {
-    return sdb_read_varint32(cursor, &entry->shared) && sdb_read_varint32(cursor, &entry->rest) &&
-           sdb_read_varint32(cursor, &entry->value_size);
+    struct sdb_cursor cursor = {at, end};
+    bool are_good = sdb_read_varint32(&cursor, &lengths->shared) &&
+                    sdb_read_varint32(&cursor, &lengths->rest) &&
+                    sdb_read_varint32(&cursor, &lengths->value_size);
+    return are_good ? cursor.at : NULL;
+}
+
+/* What is written in one byte each, but for the value's size, which may take two; the rest is left to
+ * slow_lengths. What is decoded stays in registers. */
+static inline const uint8_t *read_lengths(const uint8_t *at, const uint8_t *end,
+                                          struct lengths *lengths)
+{
+    uint64_t word = sdb_get_u64(at);
+    *lengths = (struct lengths){(uint32_t)(word & 0x7f), (uint32_t)(word >> 8 & 0x7f),
+                                (uint32_t)(word >> 16 & 0x7f)};
+    if ((word & 0x808080) == 0)
+        return at + 3;
+    if ((word & 0x80808080) == 0x800000) {
+        lengths->value_size |= (uint32_t)(word >> 24 & 0x7f) << 7;
+        return at + 4;
+    }
+    struct lengths slow;
+    at = slow_lengths(at, end, &slow);
+    *lengths = slow;
+    return at;
+}
+
+static const uint8_t *slow_token(const uint8_t *at, const uint8_t *end, uint64_t *token)
+{
+    struct sdb_cursor cursor = {at, end};
+    return sdb_read_varint(&cursor, token) ? cursor.at : NULL;
 }
 
 /* A varint out of 8 bytes loaded at its start, its length told by `stop`: the lowest set bit is the
@@ -103,33 +125,26 @@ static inline uint64_t gather_varint(uint64_t word, uint64_t stop)
 /* Decode the entry at `at`, which is below the limit. False when it does not fit. */
 static inline bool decode(const struct sdb_block_view *view, uint32_t at, struct entry *entry)
 {
-    const uint8_t *p = view->data + at;
     const uint8_t *end = view->data + view->limit;
-    uint64_t word = sdb_get_u64(p);
-    if ((word & 0x808080) == 0) {
-        entry->shared = (uint32_t)(word & 0x7f);
-        entry->rest = (uint32_t)(word >> 8 & 0x7f);
-        entry->value_size = (uint32_t)(word >> 16 & 0x7f);
-        p += 3;
-    } else {
-        struct sdb_cursor cursor = {p, end};
-        if (!slow_lengths(&cursor, entry))
-            return false;
-        p = cursor.at;
-    }
-    if (p >= end)
+    struct lengths lengths;
+    const uint8_t *p = read_lengths(view->data + at, end, &lengths);
+    if (p == NULL || p >= end)
         return false;
+    entry->shared = lengths.shared;
+    entry->rest = lengths.rest;
+    entry->value_size = lengths.value_size;
     uint64_t token;
-    word = sdb_get_u64(p);
+    uint64_t word = sdb_get_u64(p);
     uint64_t stop = ~word & UINT64_C(0x8080808080808080);
     if (stop != 0) {
         token = gather_varint(word, stop);
         p += __builtin_ctzll(stop) / 8 + 1;
     } else {
-        struct sdb_cursor cursor = {p, end};
-        if (!sdb_read_varint(&cursor, &token))
+        uint64_t slow;
+        p = slow_token(p, end, &slow);
+        if (p == NULL)
             return false;
-        p = cursor.at;
+        token = slow;
     }
     entry->number = token >> 1;
     entry->kind = SDB_KIND_PUT;
@@ -165,20 +180,6 @@ static inline void copy_rest(const struct sdb_block_view *view, const struct ent
         memcpy(to, entry->rest_data, COPY_STEP);
     else
         memcpy(to, entry->rest_data, entry->rest);
-}
-
-/* Room for more than `size` bytes and a last copying step. */
-static storm_status grow(uint8_t **buffer, size_t *room, size_t size)
-{
-    size_t wanted = *room * 2 > size ? *room * 2 : size + 1;
-    if (wanted < FIRST_KEY_ROOM)
-        wanted = FIRST_KEY_ROOM;
-    uint8_t *grown = realloc(*buffer, wanted + COPY_STEP);
-    if (grown == NULL)
-        return STORM_NO_MEMORY;
-    *buffer = grown;
-    *room = wanted;
-    return STORM_OK;
 }
 
 /* ---- Lookup ----------------------------------------------------------------------------------- */
@@ -279,7 +280,7 @@ storm_status sdb_block_get(const struct sdb_block_view *view, struct storm_slice
     return STORM_NOT_FOUND;
 }
 
-/* ---- Forwards --------------------------------------------------------------------------------- */
+/* ---- Rows ------------------------------------------------------------------------------------- */
 
 void sdb_block_iter_init(struct sdb_block_iter *iter)
 {
@@ -288,10 +289,8 @@ void sdb_block_iter_init(struct sdb_block_iter *iter)
 
 void sdb_block_iter_fini(struct sdb_block_iter *iter)
 {
-    free(iter->key_buffer);
-    if (iter->run != NULL)
-        free(iter->run->arena);
-    free(iter->run);
+    free(iter->row);
+    free(iter->keys);
     sdb_block_iter_init(iter);
 }
 
@@ -299,96 +298,220 @@ static void leave(struct sdb_block_iter *iter, storm_status status)
 {
     iter->valid = false;
     iter->status = status;
-    iter->in_run = false;
 }
 
 void sdb_block_iter_set(struct sdb_block_iter *iter, const struct sdb_block_view *view)
 {
     iter->view = *view;
+    iter->count = 0;
+    iter->step = iter->step != 0 ? iter->step : FIRST_STEP;
     leave(iter, STORM_OK);
 }
 
-/* Decode the entry at `at` on top of the key and tag that stand in the iterator. */
-static inline void step(struct sdb_block_iter *iter, uint32_t at)
+static inline void stand(struct sdb_block_iter *iter, uint32_t current)
 {
-    struct entry entry;
-    if (at >= iter->view.limit) {
-        leave(iter, STORM_OK);
-        return;
-    }
-    if (!decode(&iter->view, at, &entry)) {
-        leave(iter, STORM_CORRUPT);
-        return;
-    }
-    uint64_t key_size = (uint64_t)entry.shared + entry.rest;
-    if (entry.shared > iter->key.size || key_size > SDB_TABLE_KEY_MAX ||
-        !entry_tag(&entry, iter->tag, &iter->tag)) {
-        leave(iter, STORM_CORRUPT);
-        return;
-    }
-    if (key_size >= iter->key_room) {
-        storm_status status = grow(&iter->key_buffer, &iter->key_room, (size_t)key_size);
-        if (status != STORM_OK) {
-            leave(iter, status);
-            return;
-        }
-    }
-    copy_rest(&iter->view, &entry, iter->key_buffer + entry.shared);
-    iter->key = storm_bytes(iter->key_buffer, (size_t)key_size);
-    iter->value = storm_bytes(entry.value, entry.value_size);
-    iter->at = at;
-    iter->next = entry.next;
+    const struct sdb_entry *entry = &iter->row[current];
+    iter->current = current;
     iter->valid = true;
+    iter->status = STORM_OK;
+    iter->key = entry->key;
+    iter->tag = entry->tag;
+    iter->value = entry->value;
 }
 
-/* Decode the entry at a restart. */
-static void start_at(struct sdb_block_iter *iter, uint32_t at)
+static void begin_row(struct sdb_block_iter *iter, uint32_t at)
 {
-    iter->in_run = false;
-    iter->status = STORM_OK;
-    iter->key.size = 0; /* the entry must share nothing */
-    iter->tag = 0;
-    step(iter, at);
+    iter->count = 0;
+    iter->keys_used = 0;
+    iter->next = at;
+}
+
+/* Begin a row with the last entry of this one, on top of which the next is decoded. */
+static void carry_row(struct sdb_block_iter *iter)
+{
+    struct sdb_entry *first = &iter->row[0];
+    *first = iter->row[iter->count - 1];
+    if (first->key.size != 0)
+        memmove(iter->keys, first->key.data, first->key.size);
+    first->key.data = iter->keys;
+    first->is_version = false;
+    iter->count = 1;
+    iter->keys_used = first->key.size;
+}
+
+/* Room for one more entry, and its key of `size` with a last copying step. */
+static __attribute__((noinline)) bool grow(struct sdb_block_iter *iter, size_t size)
+{
+    if (iter->count == iter->row_room) {
+        uint32_t room = iter->row_room == 0 ? FIRST_ROW_ROOM : iter->row_room * 2;
+        struct sdb_entry *row = realloc(iter->row, room * sizeof *row);
+        if (row == NULL)
+            return false;
+        iter->row = row;
+        iter->row_room = room;
+    }
+    size_t wanted = iter->keys_used + size + COPY_STEP;
+    if (wanted <= iter->keys_room)
+        return true;
+    size_t room = iter->keys_room * 2 > wanted ? iter->keys_room * 2 : wanted;
+    if (room < FIRST_KEYS_ROOM)
+        room = FIRST_KEYS_ROOM;
+    uint8_t *keys = malloc(room);
+    if (keys == NULL)
+        return false;
+    if (iter->keys_used != 0)
+        memcpy(keys, iter->keys, iter->keys_used);
+    for (uint32_t i = 0; i < iter->count; i++)
+        iter->row[i].key.data = keys + (iter->row[i].key.data - iter->keys);
+    free(iter->keys);
+    iter->keys = keys;
+    iter->keys_room = room;
+    return true;
+}
+
+/* The first bytes of a key in the arena, which has room for a step behind every one. */
+static inline void copy_shared(const uint8_t *from, uint32_t size, uint8_t *to)
+{
+    uint8_t step[COPY_STEP]; /* short keys lie within a step of each other */
+    if (size == 0)
+        return;
+    if (size > COPY_STEP) {
+        memcpy(to, from, size);
+        return;
+    }
+    memcpy(step, from, COPY_STEP);
+    memcpy(to, step, COPY_STEP);
+}
+
+static bool is_same_key(struct storm_slice a, struct storm_slice b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+/* What a search looks for: it ends at the first entry at or after it. */
+struct target {
+    struct storm_slice key;
+    uint64_t tag;
+    size_t matched; /* bytes of the key that are those of the entry before */
+};
+
+static inline bool is_at_target(struct target *target, const struct entry *entry, uint64_t tag)
+{
+    if (entry->shared == 0)
+        target->matched = 0;
+    if (entry->shared != target->matched)
+        return entry->shared < target->matched;
+    struct storm_slice rest = storm_bytes(entry->rest_data, entry->rest);
+    struct storm_slice wanted =
+        storm_bytes(target->key.data + target->matched, target->key.size - target->matched);
+    size_t common = sdb_shared_prefix(rest, wanted);
+    target->matched += common;
+    if (common == wanted.size)
+        return common != rest.size || tag <= target->tag;
+    return common != rest.size && rest.data[common] > wanted.data[common];
+}
+
+/*
+ * Add entries to the row from iter->next on: until there are `most`, or their keys take ROW_BYTES, or
+ * the next is at `to`, or one is at the target (may be NULL). At least one, unless iter->next is at
+ * `to` already. Returns whether the target is reached; a failure is in *status, after what is whole.
+ */
+static inline __attribute__((always_inline)) bool add_entries(struct sdb_block_iter *iter,
+                                                              uint32_t most, uint32_t to,
+                                                              struct target *target,
+                                                              storm_status *status)
+{
+    /* In locals, because for all the compiler knows a copied key may overwrite the iterator. */
+    const struct sdb_block_view view = iter->view;
+    struct sdb_entry *row = iter->row;
+    uint32_t count = iter->count, next = iter->next;
+    size_t used = iter->keys_used, room = iter->keys_room;
+    uint8_t *keys = iter->keys;
+    uint64_t tag = count == 0 ? 0 : row[count - 1].tag;
+    struct storm_slice last = count == 0 ? storm_bytes(NULL, 0) : row[count - 1].key;
+    bool is_reached = false;
+    *status = STORM_OK;
+    while (next < to && !is_reached) {
+        struct entry entry;
+        bool is_sound = decode(&view, next, &entry) && entry.shared <= last.size &&
+                        entry_tag(&entry, tag, &tag);
+        size_t size = (size_t)entry.shared + entry.rest;
+        if (!is_sound || size > SDB_TABLE_KEY_MAX) {
+            *status = STORM_CORRUPT;
+            break;
+        }
+        if (used + size + COPY_STEP > room || count == iter->row_room) {
+            iter->count = count;
+            iter->keys_used = used;
+            if (!grow(iter, size)) {
+                *status = STORM_NO_MEMORY;
+                break;
+            }
+            row = iter->row;
+            keys = iter->keys;
+            room = iter->keys_room;
+            last.data = count == 0 ? NULL : row[count - 1].key.data;
+        }
+        uint8_t *key = keys + used;
+        copy_shared(last.data, entry.shared, key);
+        copy_rest(&view, &entry, key + entry.shared);
+        struct storm_slice here = {key, size};
+        /* A restart shares nothing, even with a key that it repeats. */
+        bool is_version = entry.shared != 0 ? entry.rest == 0 && entry.shared == last.size
+                                            : count != 0 && is_same_key(last, here);
+        row[count++] =
+            (struct sdb_entry){here, tag, {entry.value, entry.value_size}, next, is_version};
+        used += size;
+        next = entry.next;
+        last = here;
+        is_reached = target != NULL && is_at_target(target, &entry, tag);
+        if (count >= most || used >= ROW_BYTES)
+            break;
+    }
+    iter->count = count;
+    iter->keys_used = used;
+    iter->next = next;
+    return is_reached;
+}
+
+/* ---- Forwards --------------------------------------------------------------------------------- */
+
+/* Decode what follows the row, and stand on the first of it. What is whole before damage is shown
+ * before that fails the move that gets there. */
+static void go_on(struct sdb_block_iter *iter)
+{
+    storm_status status;
+    if (iter->count != 0)
+        carry_row(iter);
+    uint32_t before = iter->count;
+    add_entries(iter, before + iter->step, iter->view.limit, NULL, &status);
+    if (iter->step < ROW_STEP)
+        iter->step *= 2;
+    if (iter->count > before && status != STORM_NO_MEMORY)
+        stand(iter, before);
+    else
+        leave(iter, status);
 }
 
 void sdb_block_iter_first(struct sdb_block_iter *iter)
 {
-    if (iter->view.restarts == 0)
-        leave(iter, STORM_OK);
-    else
-        start_at(iter, 0);
-}
-
-/* Go on forwards from the run's current entry, whose key moves to the key buffer. */
-static storm_status leave_run(struct sdb_block_iter *iter)
-{
-    iter->in_run = false;
-    if (iter->key.size > iter->key_room) {
-        storm_status status = grow(&iter->key_buffer, &iter->key_room, iter->key.size);
-        if (status != STORM_OK)
-            return status;
-    }
-    if (iter->key.size != 0)
-        memcpy(iter->key_buffer, iter->key.data, iter->key.size);
-    iter->key.data = iter->key_buffer;
-    return STORM_OK;
+    begin_row(iter, 0);
+    go_on(iter);
 }
 
 void sdb_block_iter_next(struct sdb_block_iter *iter)
 {
-    if (iter->in_run) {
-        storm_status status = leave_run(iter);
-        if (status != STORM_OK) {
-            leave(iter, status);
-            return;
-        }
-    }
-    step(iter, iter->next);
+    if (iter->current + 1 < iter->count)
+        stand(iter, iter->current + 1);
+    else
+        go_on(iter);
 }
 
 void sdb_block_iter_seek(struct sdb_block_iter *iter, struct storm_slice key, uint64_t tag)
 {
     uint32_t at;
+    struct target target = {key, tag, 0};
+    storm_status status = STORM_OK;
     if (iter->view.restarts == 0) {
         leave(iter, STORM_OK);
         return;
@@ -397,87 +520,34 @@ void sdb_block_iter_seek(struct sdb_block_iter *iter, struct storm_slice key, ui
         leave(iter, STORM_CORRUPT);
         return;
     }
-    start_at(iter, at);
-    while (iter->valid && sdb_entry_compare(iter->key, iter->tag, key, tag) < 0)
-        step(iter, iter->next);
+    begin_row(iter, at);
+    iter->step = FIRST_STEP;
+    while (status == STORM_OK && iter->next < iter->view.limit) {
+        if (iter->count != 0)
+            carry_row(iter);
+        if (add_entries(iter, SDB_RESTART_MAX, iter->view.limit, &target, &status)) {
+            stand(iter, iter->count - 1);
+            return;
+        }
+    }
+    leave(iter, status);
 }
 
 /* ---- Backwards -------------------------------------------------------------------------------- */
 
-static void show_run_item(struct sdb_block_iter *iter, uint32_t index)
-{
-    const struct run_item *item = &iter->run->items[index];
-    iter->run->current = index;
-    iter->in_run = true;
-    iter->valid = true;
-    iter->status = STORM_OK;
-    iter->key = storm_bytes(iter->run->arena + item->key_at, item->key_size);
-    iter->tag = item->tag;
-    iter->value = storm_bytes(item->value, item->value_size);
-    iter->at = item->at;
-    iter->next = item->next;
-}
-
-/* Decode one entry to the end of the run. */
-static storm_status run_add(struct sdb_block_iter *iter, uint32_t at, size_t *used)
-{
-    struct sdb_block_run *run = iter->run;
-    struct entry entry;
-    static const struct run_item none;
-    const struct run_item *last = run->count == 0 ? &none : &run->items[run->count - 1];
-    struct run_item item = {.key_at = *used, .at = at};
-    if (run->count == SDB_RESTART_MAX || !decode(&iter->view, at, &entry) ||
-        entry.shared > last->key_size || !entry_tag(&entry, last->tag, &item.tag))
-        return STORM_CORRUPT;
-    uint64_t key_size = (uint64_t)entry.shared + entry.rest;
-    if (key_size > SDB_TABLE_KEY_MAX)
-        return STORM_CORRUPT;
-    if (*used + (size_t)key_size >= run->arena_room) {
-        storm_status status = grow(&run->arena, &run->arena_room, *used + (size_t)key_size);
-        if (status != STORM_OK)
-            return status;
-    }
-    uint8_t *key = run->arena + *used;
-    if (entry.shared != 0)
-        memcpy(key, run->arena + last->key_at, entry.shared);
-    copy_rest(&iter->view, &entry, key + entry.shared);
-    item.key_size = (uint32_t)key_size;
-    item.value = entry.value;
-    item.value_size = entry.value_size;
-    item.next = entry.next;
-    run->items[run->count++] = item;
-    *used += (size_t)key_size;
-    return STORM_OK;
-}
-
 /* Decode from the restart at `from` to the entry that ends at `to`, and stand on that one. */
-static void enter_run(struct sdb_block_iter *iter, uint32_t from, uint32_t to)
+static void go_back(struct sdb_block_iter *iter, uint32_t from, uint32_t to)
 {
-    if (iter->run == NULL) {
-        iter->run = calloc(1, sizeof *iter->run);
-        if (iter->run == NULL) {
-            leave(iter, STORM_NO_MEMORY);
-            return;
-        }
-    }
-    size_t used = 0;
-    iter->run->count = 0;
-    for (uint32_t at = from; at < to;) {
-        storm_status status = run_add(iter, at, &used);
-        if (status != STORM_OK) {
-            leave(iter, status);
-            return;
-        }
-        at = iter->run->items[iter->run->count - 1].next;
-        if (at > to) {
-            leave(iter, STORM_CORRUPT);
-            return;
-        }
-    }
-    if (iter->run->count == 0)
-        leave(iter, STORM_CORRUPT);
+    storm_status status = STORM_OK;
+    begin_row(iter, from);
+    while (status == STORM_OK && iter->next < to && iter->count < SDB_RESTART_MAX)
+        add_entries(iter, SDB_RESTART_MAX, to, NULL, &status);
+    if (status == STORM_OK && (iter->count == 0 || iter->next != to))
+        status = STORM_CORRUPT;
+    if (status == STORM_OK)
+        stand(iter, iter->count - 1);
     else
-        show_run_item(iter, iter->run->count - 1);
+        leave(iter, status);
 }
 
 void sdb_block_iter_last(struct sdb_block_iter *iter)
@@ -486,16 +556,16 @@ void sdb_block_iter_last(struct sdb_block_iter *iter)
         leave(iter, STORM_OK);
         return;
     }
-    enter_run(iter, restart_at(&iter->view, iter->view.restarts - 1), iter->view.limit);
+    go_back(iter, restart_at(&iter->view, iter->view.restarts - 1), iter->view.limit);
 }
 
 void sdb_block_iter_prev(struct sdb_block_iter *iter)
 {
-    uint32_t at = iter->at;
-    if (iter->in_run && iter->run->current > 0) {
-        show_run_item(iter, iter->run->current - 1);
+    if (iter->current > 0) {
+        stand(iter, iter->current - 1);
         return;
     }
+    uint32_t at = iter->row[0].place;
     if (at == 0) {
         leave(iter, STORM_OK);
         return;
@@ -509,7 +579,7 @@ void sdb_block_iter_prev(struct sdb_block_iter *iter)
         else
             high = middle;
     }
-    enter_run(iter, restart_at(&iter->view, low), at);
+    go_back(iter, restart_at(&iter->view, low), at);
 }
 
 void sdb_block_iter_seek_before(struct sdb_block_iter *iter, struct storm_slice key, uint64_t tag)
@@ -523,19 +593,21 @@ void sdb_block_iter_seek_before(struct sdb_block_iter *iter, struct storm_slice 
 
 /* ---- Checking --------------------------------------------------------------------------------- */
 
-/* What comes after `last` in the iterator: in order, and sharing all that it can unless a restart. */
-static bool follows(const struct sdb_block_iter *iter, struct storm_slice last, uint64_t last_tag,
-                    bool is_restart)
+/* The current entry and the one before it in the row: in order, sharing all they can unless the
+ * current one is a restart. */
+static bool follows(const struct sdb_block_iter *iter, bool is_restart)
 {
     struct entry entry;
-    if (sdb_entry_compare(last, last_tag, iter->key, iter->tag) >= 0)
+    const struct sdb_entry *last = &iter->row[iter->current - 1];
+    const struct sdb_entry *here = last + 1;
+    if (sdb_entry_compare(last->key, last->tag, here->key, here->tag) >= 0)
         return false;
-    if (!decode(&iter->view, iter->at, &entry))
+    if (!decode(&iter->view, here->place, &entry))
         return false;
     if (is_restart)
         return entry.shared == 0;
     size_t i = entry.shared;
-    return i == last.size || i == iter->key.size || last.data[i] != iter->key.data[i];
+    return i == last->key.size || i == here->key.size || last->key.data[i] != here->key.data[i];
 }
 
 storm_status sdb_block_check(const struct sdb_block_view *view)
@@ -543,40 +615,19 @@ storm_status sdb_block_check(const struct sdb_block_view *view)
     struct sdb_block_iter iter;
     uint32_t restart = 0;
     uint32_t since = 0;
-    uint8_t *last = NULL;
-    size_t last_room = 0;
-    storm_status status = STORM_OK;
+    bool is_good = true;
     sdb_block_iter_init(&iter);
     sdb_block_iter_set(&iter, view);
-    size_t last_size = 0;
-    uint64_t last_tag = 0;
-    bool is_first = true;
-    for (sdb_block_iter_first(&iter); iter.valid; sdb_block_iter_next(&iter)) {
-        bool is_restart = restart < view->restarts && restart_at(view, restart) == iter.at;
+    for (sdb_block_iter_first(&iter); iter.valid && is_good; sdb_block_iter_next(&iter)) {
+        uint32_t at = iter.row[iter.current].place;
+        bool is_restart = restart < view->restarts && restart_at(view, restart) == at;
         since = is_restart ? 1 : since + 1;
         restart += is_restart;
-        bool good = is_first ? is_restart
-                             : follows(&iter, storm_bytes(last, last_size), last_tag, is_restart);
-        if (!good || since > SDB_RESTART_MAX) {
-            status = STORM_CORRUPT;
-            goto out;
-        }
-        if (iter.key.size > last_room) {
-            status = grow(&last, &last_room, iter.key.size);
-            if (status != STORM_OK)
-                goto out;
-        }
-        if (iter.key.size != 0)
-            memcpy(last, iter.key.data, iter.key.size);
-        last_size = iter.key.size;
-        last_tag = iter.tag;
-        is_first = false;
+        is_good = since <= SDB_RESTART_MAX && (at == 0 ? is_restart : follows(&iter, is_restart));
     }
-    status = iter.status;
-    if (status == STORM_OK && restart != view->restarts)
+    storm_status status = iter.status;
+    if (!is_good || (status == STORM_OK && restart != view->restarts))
         status = STORM_CORRUPT;
-out:
-    free(last);
     sdb_block_iter_fini(&iter);
     return status;
 }

@@ -27,12 +27,11 @@ storm_status sdb_block_get(const struct sdb_block_view *view, struct storm_slice
  * sharing all they can, and every restart is an entry. STORM_CORRUPT, STORM_NO_MEMORY. */
 storm_status sdb_block_check(const struct sdb_block_view *view);
 
-struct sdb_block_run;
-
 /*
- * One thread. The current entry stands in the struct; its key is valid until the next move, its
- * value as long as the block. A failure makes it invalid with status set; the next move clears
- * that.
+ * One thread. The current entry stands in the struct. It is one of a row of neighbours that have
+ * been decoded together: row[current] of `count`. All their keys are valid until a move leaves the
+ * row, their values as long as the block. A failure makes it invalid with status set; the next move
+ * clears that.
  */
 struct sdb_block_iter {
     bool valid;
@@ -41,14 +40,17 @@ struct sdb_block_iter {
     uint64_t tag;
     struct storm_slice value;
 
+    struct sdb_entry *row; /* place: offset in the block */
+    uint32_t count;
+    uint32_t current; /* may be set by the iterator's owner: next and prev start there */
+
     /* Its own. */
+    uint32_t row_room;
+    uint32_t next; /* offset after the row */
+    uint32_t step; /* entries of the next row forwards */
     struct sdb_block_view view;
-    uint32_t at;   /* offset of the current entry */
-    uint32_t next; /* offset after it */
-    uint8_t *key_buffer;
-    size_t key_room;
-    struct sdb_block_run *run; /* entries decoded for a walk backwards */
-    bool in_run;               /* the current entry is one of them */
+    uint8_t *keys; /* of the row */
+    size_t keys_used, keys_room;
 };
 
 void sdb_block_iter_init(struct sdb_block_iter *iter);

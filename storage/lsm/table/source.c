@@ -10,7 +10,7 @@
  *   compaction reads large. Raw blocks are walked where they lie in the chunk; compressed ones are
  *   decoded into a block of their own. One that does not verify is read alone once more.
  *
- * The source's public entry mirrors the block iterator's. Leaving a block at either end loads the
+ * The source's public entry and row mirror the block iterator's. Leaving a block at either end loads the
  * neighbour; running off the table leaves the source invalid with STORM_OK.
  */
 #include <stdlib.h>
@@ -41,10 +41,11 @@ struct table_source {
 
 static void show(struct table_source *source)
 {
-    source->base.valid = source->iter.valid;
-    source->base.key = source->iter.key;
-    source->base.tag = source->iter.tag;
-    source->base.value = source->iter.value;
+    const struct sdb_block_iter *iter = &source->iter;
+    source->base.valid = true;
+    source->base.first = iter->row;
+    source->base.last = iter->row + iter->count - 1;
+    sdb_source_stand(&source->base, iter->row + iter->current);
 }
 
 static void stop(struct table_source *source, storm_status status)
@@ -253,23 +254,35 @@ static void move_seek_before(struct sdb_source *base, struct storm_slice key, ui
         last_of(source, index);
 }
 
+/* The iterator follows where the source has been moved to in the row. */
+static void follow(struct table_source *source)
+{
+    source->iter.current = (uint32_t)(source->base.at - source->iter.row);
+}
+
 static void move_next(struct sdb_source *base)
 {
     struct table_source *source = (struct table_source *)base;
+    if (base->at < base->last) {
+        sdb_source_stand(base, base->at + 1);
+        return;
+    }
+    follow(source);
     sdb_block_iter_next(&source->iter);
-    if (__builtin_expect(source->iter.valid, 1))
-        show(source);
-    else if (!settle(source))
+    if (!settle(source))
         first_of(source, source->current + 1);
 }
 
 static void move_prev(struct sdb_source *base)
 {
     struct table_source *source = (struct table_source *)base;
+    if (base->at > base->first) {
+        sdb_source_stand(base, base->at - 1);
+        return;
+    }
+    follow(source);
     sdb_block_iter_prev(&source->iter);
-    if (__builtin_expect(source->iter.valid, 1))
-        show(source);
-    else if (!settle(source))
+    if (!settle(source))
         last_of(source, source->current);
 }
 
