@@ -68,8 +68,8 @@ struct sdb_entry {
  * A failure makes it invalid with status set; a move clears both and tries anew.
  *
  * A source may have decoded a row of neighbours, in which it stands. Whoever moves it may also move
- * `at` within the row instead, which costs no call; sdb_source_stand() then makes it the current
- * entry, which next and prev expect. Slices of all the row are valid until another move.
+ * `at` within the row instead, which costs no call: next and prev go on from there. Only
+ * sdb_source_stand() makes it the current entry. Slices of all the row are valid until another move.
  */
 struct sdb_source_ops;
 
@@ -92,6 +92,9 @@ struct sdb_source_ops {
     void (*seek_before)(struct sdb_source *source, struct storm_slice key, uint64_t tag);
     void (*next)(struct sdb_source *source); /* only when valid */
     void (*prev)(struct sdb_source *source); /* only when valid */
+    /* Give back what it holds to stand somewhere, such as blocks; not positioned afterwards. NULL: it
+     * holds nothing. */
+    void (*rest)(struct sdb_source *source);
     void (*destroy)(struct sdb_source *source);
 };
 
@@ -101,6 +104,14 @@ static inline void sdb_source_stand(struct sdb_source *source, const struct sdb_
     source->key = entry->key;
     source->tag = entry->tag;
     source->value = entry->value;
+}
+
+static inline void sdb_source_rest(struct sdb_source *source)
+{
+    source->valid = false;
+    source->status = STORM_OK;
+    if (source->ops->rest != NULL)
+        source->ops->rest(source);
 }
 
 static inline void sdb_source_destroy(struct sdb_source *source)

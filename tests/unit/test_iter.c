@@ -597,7 +597,9 @@ static void missing_memory_fails_one_move_not_the_iterator(void **state)
     do {
         struct storm_iter_options options = {
             .start = storm_text("k00"), .prefix = storm_text("k"), .max_skipped = 2};
-        storm_iter *iter;
+        storm_iter *iter, *others[8];
+        for (size_t i = 0; i < 8; i++) /* so that none that rests saves the next its memory */
+            assert_int_equal(storm_iter_create(store.db, NULL, &others[i]), STORM_OK);
         alloc_fail_at(++nth, false);
         storm_status status = storm_iter_create(store.db, &options, &iter);
         if (status == STORM_OK) {
@@ -616,6 +618,8 @@ static void missing_memory_fails_one_move_not_the_iterator(void **state)
             assert_at(iter, STORM_OK, "k31");
             storm_iter_destroy(iter);
         }
+        for (size_t i = 0; i < 8; i++)
+            storm_iter_destroy(others[i]);
     } while (has_failed);
     assert_true(nth > 10);
 }

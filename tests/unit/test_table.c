@@ -465,6 +465,62 @@ static void gets_are_served_from_the_cache(void **unused)
     kit_model_fini(&model);
 }
 
+/* Walk the whole table; how often that went to the disk. */
+static uint64_t walk_reads(struct sdb_source *source, bool forward)
+{
+    uint64_t before = sim_calls(kit.disk, SIM_READ);
+    if (forward)
+        source->ops->first(source);
+    else
+        source->ops->last(source);
+    while (source->valid) {
+        if (forward)
+            source->ops->next(source);
+        else
+            source->ops->prev(source);
+    }
+    assert_int_equal(source->status, STORM_OK);
+    return sim_calls(kit.disk, SIM_READ) - before;
+}
+
+/* 64 blocks from where a scan jumped to, in either direction; a step to the next table is no jump. */
+static void a_long_scan_fills_the_cache_with_its_beginning_only(void **unused)
+{
+    (void)unused;
+    enum { LONG = 64 };
+    struct kit_model model;
+    struct sdb_table_props props;
+    struct sdb_table_options options = kit_options(512, STORM_CODEC_DEFLATE);
+    kit_model_random(&model, &seed, 1500, 20, 100, 1);
+    build(&model, &options, &props);
+    uint64_t blocks = props.data_blocks;
+    assert_true(blocks > 3 * LONG);
+    struct sdb_table *table = open_table();
+    struct sdb_table *other = open_table();
+    struct sdb_source *source = sdb_table_source(table, true, 0);
+    assert_int_equal(walk_reads(source, true), blocks);
+    assert_int_equal(walk_reads(source, true), blocks - LONG);
+    sdb_source_rest(source); /* it would begin the way back in the block where it stands */
+    assert_int_equal(walk_reads(source, false), blocks - LONG);
+    assert_int_equal(walk_reads(source, false), blocks - 2 * LONG);
+    sdb_table_source_move(source, other, true);
+    assert_int_equal(walk_reads(source, true), blocks);
+    sdb_source_rest(source);
+    assert_int_equal(walk_reads(source, false), blocks);
+    assert_int_equal(walk_reads(source, false), blocks - LONG);
+    const struct kit_entry *entry = &model.entries[model.count / 2];
+    source->ops->seek(source, entry->key, entry->tag);
+    sdb_source_rest(source);
+    uint64_t reads = sim_calls(kit.disk, SIM_READ);
+    source->ops->seek(source, entry->key, entry->tag);
+    assert_true(kit_stands_at(source, &model, model.count / 2));
+    assert_int_equal(sim_calls(kit.disk, SIM_READ), reads);
+    sdb_source_destroy(source);
+    sdb_table_close(other);
+    sdb_table_close(table);
+    kit_model_fini(&model);
+}
+
 /* ---- Threads ---------------------------------------------------------------------------------- */
 
 struct reader {
@@ -724,6 +780,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_size_estimate_is_near_the_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(without_bits_there_is_no_filter, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gets_are_served_from_the_cache, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_long_scan_fills_the_cache_with_its_beginning_only, set_up,
+                                        tear_down),
         cmocka_unit_test_setup_teardown(threads_share_a_table, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be_this_table_is_refused_by_name, set_up,
                                         tear_down),

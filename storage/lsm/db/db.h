@@ -109,6 +109,7 @@ struct sdb_admission {
 
 struct sdb_overlay;
 struct sdb_manual;
+struct lsm_iter;
 
 struct sdb_lsm {
     struct storm_db base;
@@ -136,7 +137,9 @@ struct sdb_lsm {
     struct sdb_feeds feeds;
 
     pthread_mutex_t view_mu;
-    struct sdb_view *view; /* view_mu; replaced only while mu is held too */
+    struct sdb_view *view;   /* view_mu; replaced only while mu is held too */
+    struct lsm_iter *spares; /* view_mu: iterators that rest, all of them over `view` (iter.c) */
+    size_t spare_count;      /* view_mu */
 
     pthread_mutex_t manifest_mu;
     struct sdb_manifest *manifest; /* manifest_mu */
@@ -274,6 +277,11 @@ uint64_t sdb_new_store_id(struct sdb_os *os);
 
 /* A fresh file number; takes mu. `ctx` is the struct sdb_lsm. */
 uint64_t sdb_lsm_next_file(void *ctx);
+
+/* ---- iter.c ---- */
+
+/* Destroy iterators that were db->spares. */
+void sdb_lsm_iter_discard(struct lsm_iter *spares);
 
 /* ---- view.c ---- */
 

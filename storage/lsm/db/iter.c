@@ -23,6 +23,11 @@
  * among the versions of a key: past JUMP_AFTER of them, or at the limit, it gets to the one it
  * wants and out of the key by a search, which passes over nothing. So every move deals with one key
  * at least.
+ *
+ * An iterator over everything costs several allocations for each table, which is much beside a short
+ * scan. So a few that were destroyed rest in the store, without blocks, for the next to be created,
+ * as long as the view stays the current one: a new view discards them, and none keeps a file or a
+ * memtable that the store has done with.
  */
 #include <stdlib.h>
 
@@ -33,9 +38,12 @@
 
 /* A search in all sources costs about as much as so many steps. */
 enum { JUMP_AFTER = 32 };
+/* As many as there are likely to be threads that scan at once; and what they may keep in a buffer. */
+enum { SPARES_MAX = 8, SPARE_BUFFER = 4096 };
 
 struct lsm_iter {
     struct storm_iter base;
+    struct lsm_iter *next_spare; /* view_mu */
     struct sdb_view *view;
     struct sdb_merge *merge;
     struct sdb_source *source; /* the merge's base */
@@ -303,16 +311,7 @@ static inline bool prev_in_row(struct lsm_iter *it)
         sdb_bounds_is_before(&it->bounds, here->key) || !show_plain(it, here))
         return false;
     sdb_merge_move(merge, here - 1);
-    if (!sdb_merge_is_ahead(merge, here[-1].key))
-        sdb_merge_catch_up(merge);
     return true;
-}
-
-/* The source catches up with its row. */
-static void leave_row(struct lsm_iter *it)
-{
-    if (it->merge->is_behind)
-        sdb_merge_catch_up(it->merge);
 }
 
 /* ---- Moves ---- */
@@ -389,12 +388,10 @@ void sdb_lsm_iter_next(storm_iter *iter)
     bool is_kept = it->goes_back && it->base.key.data == it->key.data;
     if (!is_kept && !keep_key(it, it->base.key))
         return;
-    if (it->goes_back) {
+    if (it->goes_back)
         jump_forward(it);
-    } else {
-        leave_row(it);
+    else
         it->source->ops->next(it->source);
-    }
     find_forward(it);
 }
 
@@ -409,7 +406,8 @@ void sdb_lsm_iter_prev(storm_iter *iter)
             return;
         it->source->ops->seek_before(it->source, sdb_buffer_slice(&it->key), UINT64_MAX);
     }
-    leave_row(it);
+    if (it->merge->is_behind)
+        sdb_merge_catch_up(it->merge);
     find_backward(it);
 }
 
@@ -446,25 +444,107 @@ static struct sdb_merge *merge_view(const struct sdb_view *view)
     return merge;
 }
 
+/* Destroy it whole. */
+static void destroy(struct lsm_iter *it)
+{
+    if (it->merge != NULL)
+        sdb_source_destroy(it->source);
+    sdb_view_release(it->view);
+    sdb_buffer_fini(&it->target);
+    sdb_buffer_fini(&it->key);
+    sdb_buffer_fini(&it->value);
+    free(it);
+}
+
+void sdb_lsm_iter_discard(struct lsm_iter *spares)
+{
+    while (spares != NULL) {
+        struct lsm_iter *it = spares;
+        spares = it->next_spare;
+        destroy(it);
+    }
+}
+
+/* One over the current view, with *revision what is visible in it now; or NULL. */
+static struct lsm_iter *take_spare(struct sdb_lsm *db, uint64_t *revision)
+{
+    pthread_mutex_lock(&db->view_mu);
+    struct lsm_iter *it = db->spares;
+    if (it != NULL) {
+        db->spares = it->next_spare;
+        db->spare_count--;
+        *revision = atomic_load_explicit(&db->visible, memory_order_acquire);
+    }
+    pthread_mutex_unlock(&db->view_mu);
+    return it;
+}
+
+static void shrink(struct sdb_buffer *buffer)
+{
+    if (buffer->room > SPARE_BUFFER) {
+        size_t max = buffer->max;
+        sdb_buffer_fini(buffer);
+        sdb_buffer_init(buffer, max);
+    }
+}
+
+/* Let it rest, if its view is the current one and there are not many that do. */
+static bool make_spare(struct lsm_iter *it)
+{
+    struct sdb_lsm *db = sdb_lsm(it->base.db);
+    sdb_source_rest(it->source);
+    shrink(&it->target);
+    shrink(&it->key);
+    shrink(&it->value);
+    pthread_mutex_lock(&db->view_mu);
+    bool is_kept = db->view == it->view && db->spare_count < SPARES_MAX;
+    if (is_kept) {
+        it->next_spare = db->spares;
+        db->spares = it;
+        db->spare_count++;
+    }
+    pthread_mutex_unlock(&db->view_mu);
+    return is_kept;
+}
+
+/* A new one over what is current; NULL when out of memory. */
+static struct lsm_iter *create(struct sdb_lsm *db, uint64_t *revision)
+{
+    struct lsm_iter *it = calloc(1, sizeof *it);
+    if (it == NULL)
+        return NULL;
+    it->base.db = &db->base;
+    sdb_buffer_init(&it->target, SIZE_MAX / 2);
+    sdb_buffer_init(&it->key, SIZE_MAX / 2);
+    sdb_buffer_init(&it->value, SIZE_MAX / 2);
+    *revision = sdb_view_read(db, NULL, &it->view);
+    it->merge = merge_view(it->view);
+    it->source = it->merge != NULL ? &it->merge->base : NULL;
+    if (it->merge != NULL)
+        return it;
+    destroy(it);
+    return NULL;
+}
+
 storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options *options,
                                  storm_iter **iter)
 {
     struct sdb_lsm *db = sdb_lsm(base);
-    struct lsm_iter *it = calloc(1, sizeof *it);
+    uint64_t revision;
+    struct lsm_iter *it = take_spare(db, &revision);
+    if (it == NULL)
+        it = create(db, &revision);
     if (it == NULL)
         return STORM_NO_MEMORY;
-    it->base.db = base;
-    sdb_buffer_init(&it->target, SIZE_MAX / 2);
-    sdb_buffer_init(&it->key, SIZE_MAX / 2);
-    sdb_buffer_init(&it->value, SIZE_MAX / 2);
+    end_with(it, STORM_OK);
     it->keys_only = options->keys_only;
     it->max_skipped = options->max_skipped != 0 ? options->max_skipped : UINT64_MAX;
-    storm_status status = sdb_bounds_init(&it->bounds, options);
-    it->revision = sdb_view_read(db, options->snapshot, &it->view);
+    it->revision = options->snapshot != NULL ? options->snapshot->revision : revision;
     it->now_ms = sdb_now_ms(db->os);
-    it->merge = merge_view(it->view);
-    it->source = it->merge != NULL ? &it->merge->base : NULL;
-    if (it->merge == NULL || status != STORM_OK) {
+    it->goes_back = false;
+    it->is_decided = false;
+    storm_status status = sdb_bounds_init(&it->bounds, options);
+    if (status != STORM_OK) {
         sdb_lsm_iter_destroy(&it->base);
         return STORM_NO_MEMORY;
     }
@@ -475,11 +555,7 @@ storm_status sdb_lsm_iter_create(storm_db *base, const struct storm_iter_options
 void sdb_lsm_iter_destroy(storm_iter *iter)
 {
     struct lsm_iter *it = lsm_iter(iter);
-    sdb_source_destroy(it->source);
-    sdb_view_release(it->view);
     sdb_bounds_fini(&it->bounds);
-    sdb_buffer_fini(&it->target);
-    sdb_buffer_fini(&it->key);
-    sdb_buffer_fini(&it->value);
-    free(it);
+    if (!make_spare(it))
+        destroy(it);
 }

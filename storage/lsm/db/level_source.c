@@ -1,7 +1,7 @@
 /*
  * A sorted level as one source: its tables do not overlap, so it stands in one of them at a time
  * and steps to the neighbour when that one ends. A table is opened for reading only when the source
- * gets to it, so a short scan touches one table whatever the level holds.
+ * gets to it, so a short scan touches one table whatever the level holds; one source serves them all.
  */
 #include <stdlib.h>
 
@@ -13,7 +13,8 @@ struct level_source {
     bool fill_cache;
     size_t readahead;
     size_t at;                /* index of the open table; level->count = none */
-    struct sdb_source *table; /* NULL = none open */
+    struct sdb_source *table; /* of that table, or at rest; NULL before the first */
+    bool is_sound;            /* it is not one that fails */
 };
 
 /* ---- A damaged table: every move fails ---- */
@@ -41,8 +42,8 @@ static void fail_destroy(struct sdb_source *source)
     free(source);
 }
 
-static const struct sdb_source_ops failed_ops = {fail, fail, fail_seek,   fail_seek,
-                                                 fail, fail, fail_destroy};
+static const struct sdb_source_ops failed_ops = {fail, fail, fail_seek, fail_seek,
+                                                 fail, fail, NULL,      fail_destroy};
 
 struct sdb_source *sdb_table_file_source(const struct sdb_table_file *file, bool fill_cache,
                                          size_t readahead)
@@ -59,18 +60,27 @@ struct sdb_source *sdb_table_file_source(const struct sdb_table_file *file, bool
 
 /* ---- The level ---- */
 
-/* Open table `at`. False when there is none, or no memory (status set). */
-static bool open_table(struct level_source *source, size_t at)
+/* Open table `at`, where a walk `goes_on` or a jump leads. False when there is none, or no memory
+ * (status set). */
+static bool open_table(struct level_source *source, size_t at, bool goes_on)
 {
-    if (source->table != NULL && source->at == at)
-        return true;
-    sdb_source_destroy(source->table);
-    source->table = NULL;
+    bool is_open = source->table != NULL && source->at == at;
     source->at = at;
-    if (at >= source->level->count)
+    if (at >= source->level->count) {
+        if (source->table != NULL)
+            sdb_source_rest(source->table);
         return false;
-    source->table =
-        sdb_table_file_source(source->level->files[at], source->fill_cache, source->readahead);
+    }
+    const struct sdb_table_file *file = source->level->files[at];
+    if (is_open)
+        return true;
+    if (source->table != NULL && source->is_sound && file->table != NULL) {
+        sdb_table_source_move(source->table, file->table, goes_on);
+        return true;
+    }
+    sdb_source_destroy(source->table);
+    source->table = sdb_table_file_source(file, source->fill_cache, source->readahead);
+    source->is_sound = file->table != NULL;
     if (source->table == NULL)
         source->base.status = STORM_NO_MEMORY;
     return source->table != NULL;
@@ -83,7 +93,7 @@ static void settle(struct level_source *source, bool forward)
         bool is_edge = forward ? source->at + 1 >= source->level->count : source->at == 0;
         if (is_edge)
             break;
-        if (!open_table(source, forward ? source->at + 1 : source->at - 1))
+        if (!open_table(source, forward ? source->at + 1 : source->at - 1, true))
             break;
         if (forward)
             source->table->ops->first(source->table);
@@ -122,7 +132,7 @@ static struct level_source *begin_move(struct sdb_source *source)
 static void level_first(struct sdb_source *base)
 {
     struct level_source *source = begin_move(base);
-    if (open_table(source, 0))
+    if (open_table(source, 0, false))
         source->table->ops->first(source->table);
     settle(source, true);
 }
@@ -130,7 +140,7 @@ static void level_first(struct sdb_source *base)
 static void level_last(struct sdb_source *base)
 {
     struct level_source *source = begin_move(base);
-    if (source->level->count != 0 && open_table(source, source->level->count - 1))
+    if (source->level->count != 0 && open_table(source, source->level->count - 1, false))
         source->table->ops->last(source->table);
     settle(source, false);
 }
@@ -138,7 +148,7 @@ static void level_last(struct sdb_source *base)
 static void level_seek(struct sdb_source *base, struct storm_slice key, uint64_t tag)
 {
     struct level_source *source = begin_move(base);
-    if (open_table(source, sdb_level_find(source->level, key)))
+    if (open_table(source, sdb_level_find(source->level, key), false))
         source->table->ops->seek(source->table, key, tag);
     settle(source, true);
 }
@@ -151,7 +161,7 @@ static void level_seek_before(struct sdb_source *base, struct storm_slice key, u
         level_last(base);
         return;
     }
-    if (open_table(source, at))
+    if (open_table(source, at, false))
         source->table->ops->seek_before(source->table, key, tag);
     settle(source, false);
 }
@@ -180,6 +190,13 @@ static void level_prev(struct sdb_source *base)
     settle(source, false);
 }
 
+static void level_rest(struct sdb_source *base)
+{
+    struct sdb_source *table = ((struct level_source *)base)->table;
+    if (table != NULL)
+        sdb_source_rest(table);
+}
+
 static void level_destroy(struct sdb_source *base)
 {
     sdb_source_destroy(((struct level_source *)base)->table);
@@ -193,6 +210,7 @@ static const struct sdb_source_ops level_ops = {
     .seek_before = level_seek_before,
     .next = level_next,
     .prev = level_prev,
+    .rest = level_rest,
     .destroy = level_destroy,
 };
 

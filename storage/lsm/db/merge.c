@@ -146,6 +146,7 @@ static void settle_front(struct sdb_merge *merge)
 {
     struct sdb_source *front = merge->heap[0].source;
     bool stays = false;
+    merge->is_behind = false;
     if (front->valid) {
         merge->heap[0].rank = sdb_merge_rank(merge->is_forward, front->key);
         stays = merge->second == NULL || comes_before(merge, &merge->heap[0], merge->second);
@@ -165,7 +166,6 @@ static void settle_front(struct sdb_merge *merge)
 void sdb_merge_catch_up(struct sdb_merge *merge)
 {
     struct sdb_source *front = merge->heap[0].source;
-    merge->is_behind = false;
     sdb_source_stand(front, front->at);
     settle_front(merge);
 }
@@ -216,6 +216,14 @@ static void merge_prev(struct sdb_source *source)
     settle_front(merge);
 }
 
+static void merge_rest(struct sdb_source *source)
+{
+    struct sdb_merge *merge = (struct sdb_merge *)source;
+    merge->is_behind = false;
+    for (size_t i = 0; i < merge->count; i++)
+        sdb_source_rest(merge->sources[i]);
+}
+
 static void merge_destroy(struct sdb_source *source)
 {
     struct sdb_merge *merge = (struct sdb_merge *)source;
@@ -231,6 +239,7 @@ static const struct sdb_source_ops merge_ops = {
     .seek_before = merge_seek_before,
     .next = merge_next,
     .prev = merge_prev,
+    .rest = merge_rest,
     .destroy = merge_destroy,
 };
 

@@ -388,6 +388,7 @@ static void check_account(struct sdb_lsm *db)
 /* Give back everything that sdb_lsm_create and the open have made so far; the threads have ended. */
 void sdb_lsm_destroy(struct sdb_lsm *db)
 {
+    sdb_lsm_iter_discard(db->spares);
     sdb_view_release(db->view);
     sdb_mem_fini(&db->active);
     for (size_t i = 0; i < db->sealed_count; i++)

@@ -80,7 +80,11 @@ void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view)
 
     pthread_mutex_lock(&db->view_mu);
     struct sdb_view *old = db->view;
+    struct lsm_iter *spares = db->spares; /* they keep the old view */
     db->view = view;
+    db->spares = NULL;
+    db->spare_count = 0;
     pthread_mutex_unlock(&db->view_mu);
+    sdb_lsm_iter_discard(spares);
     sdb_view_release(old);
 }

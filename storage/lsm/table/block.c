@@ -123,7 +123,8 @@ static inline uint64_t gather_varint(uint64_t word, uint64_t stop)
 }
 
 /* Decode the entry at `at`, which is below the limit. False when it does not fit. */
-static inline bool decode(const struct sdb_block_view *view, uint32_t at, struct entry *entry)
+static inline __attribute__((always_inline)) bool decode(const struct sdb_block_view *view,
+                                                         uint32_t at, struct entry *entry)
 {
     const uint8_t *end = view->data + view->limit;
     struct lengths lengths;
@@ -292,6 +293,14 @@ void sdb_block_iter_fini(struct sdb_block_iter *iter)
     free(iter->row);
     free(iter->keys);
     sdb_block_iter_init(iter);
+}
+
+void sdb_block_iter_rest(struct sdb_block_iter *iter)
+{
+    if (iter->keys_room > ROW_BYTES || iter->row_room > FIRST_ROW_ROOM)
+        sdb_block_iter_fini(iter);
+    iter->valid = false;
+    iter->count = 0;
 }
 
 static void leave(struct sdb_block_iter *iter, storm_status status)

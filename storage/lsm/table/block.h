@@ -55,6 +55,8 @@ struct sdb_block_iter {
 
 void sdb_block_iter_init(struct sdb_block_iter *iter);
 void sdb_block_iter_fini(struct sdb_block_iter *iter);
+/* Give back the memory of a row that was large. Not positioned; a block must be set. */
+void sdb_block_iter_rest(struct sdb_block_iter *iter);
 /* Read another block from now on; not positioned. The view's bytes are borrowed. */
 void sdb_block_iter_set(struct sdb_block_iter *iter, const struct sdb_block_view *view);
 

@@ -19,7 +19,9 @@
 #include "lsm/table/reader.h"
 #include "os/large.h"
 
-enum { NO_BLOCK = UINT32_MAX, FIRST_CHUNK = 8 << 10 };
+/* A scan that has come through LONG_SCAN blocks keeps no more of them in the cache: it would push out
+ * what is used often, and will hardly be back before it has pushed out its own. */
+enum { NO_BLOCK = UINT32_MAX, FIRST_CHUNK = 8 << 10, LONG_SCAN = 64 };
 
 struct table_source {
     struct sdb_source base;
@@ -30,6 +32,8 @@ struct table_source {
     struct sdb_block_iter iter;
     uint32_t current;        /* the block the iterator reads, or NO_BLOCK */
     struct sdb_block *block; /* holds its bytes, unless they are in the chunk */
+    uint32_t walked;         /* blocks since the last jump, those of tables before included */
+    bool has_moved;          /* to another table, where the walk goes on */
 
     uint8_t *chunk;
     size_t chunk_room;
@@ -71,11 +75,14 @@ static bool in_chunk(const struct table_source *source, struct sdb_handle handle
 
 static void drop_chunk(struct table_source *source)
 {
+    if (source->chunk == NULL)
+        return;
     sdb_account_sub(sdb_cache_account(source->table->cache), SDB_FOR_CACHE,
                     sdb_large_bytes(source->chunk, source->chunk_room));
     sdb_large_free(source->chunk, source->chunk_room);
     source->chunk = NULL;
     source->chunk_room = 0;
+    source->chunk_size = 0;
 }
 
 /* Read a chunk with the whole block in it, and more of what lies ahead. */
@@ -144,6 +151,8 @@ static bool enter_block(struct table_source *source, uint32_t index)
         return true;
     bool is_neighbour = source->current != NO_BLOCK &&
                         (index == source->current + 1 || index + 1 == source->current);
+    source->walked = is_neighbour || source->has_moved ? source->walked + 1 : 0;
+    source->has_moved = false;
     source->is_backward = is_neighbour && index < source->current;
     if (!is_neighbour)
         source->chunk_next = source->readahead < FIRST_CHUNK ? source->readahead : FIRST_CHUNK;
@@ -152,8 +161,8 @@ static bool enter_block(struct table_source *source, uint32_t index)
     if (source->readahead != 0) {
         status = load_from_chunk(source, handle, &contents);
     } else {
-        status =
-            sdb_table_block(source->table, index, source->fill_cache, &contents, &source->block);
+        bool is_kept = source->fill_cache && source->walked < LONG_SCAN;
+        status = sdb_table_block(source->table, index, is_kept, &contents, &source->block);
     }
     if (status == STORM_OK)
         status = sdb_table_parse(source->table, handle.offset, contents, &view);
@@ -213,14 +222,24 @@ static void last_of(struct table_source *source, uint32_t index)
 
 /* ---- Moves ------------------------------------------------------------------------------------ */
 
+/* A move that goes to where it wants, unless a walk goes on from the table before. */
+static void jump(struct table_source *source)
+{
+    if (!source->has_moved)
+        source->walked = 0;
+}
+
 static void move_first(struct sdb_source *base)
 {
-    first_of((struct table_source *)base, 0);
+    struct table_source *source = (struct table_source *)base;
+    jump(source);
+    first_of(source, 0);
 }
 
 static void move_last(struct sdb_source *base)
 {
     struct table_source *source = (struct table_source *)base;
+    jump(source);
     last_of(source, source->table->index.count);
 }
 
@@ -228,6 +247,7 @@ static void move_seek(struct sdb_source *base, struct storm_slice key, uint64_t 
 {
     struct table_source *source = (struct table_source *)base;
     uint32_t index = sdb_index_find(&source->table->index, key, tag);
+    jump(source);
     if (index == source->table->index.count) {
         stop(source, STORM_OK);
         return;
@@ -243,6 +263,7 @@ static void move_seek_before(struct sdb_source *base, struct storm_slice key, ui
 {
     struct table_source *source = (struct table_source *)base;
     uint32_t index = sdb_index_find(&source->table->index, key, tag);
+    jump(source);
     if (index == source->table->index.count) {
         last_of(source, index);
         return;
@@ -286,12 +307,20 @@ static void move_prev(struct sdb_source *base)
         last_of(source, source->current);
 }
 
-static void destroy(struct sdb_source *base)
+static void rest(struct sdb_source *base)
 {
     struct table_source *source = (struct table_source *)base;
     drop_block(source);
-    sdb_block_iter_fini(&source->iter);
     drop_chunk(source);
+    source->walked = 0;
+    sdb_block_iter_rest(&source->iter);
+}
+
+static void destroy(struct sdb_source *base)
+{
+    struct table_source *source = (struct table_source *)base;
+    rest(base);
+    sdb_block_iter_fini(&source->iter);
     free(source);
 }
 
@@ -302,6 +331,7 @@ static const struct sdb_source_ops table_source_ops = {
     .seek_before = move_seek_before,
     .next = move_next,
     .prev = move_prev,
+    .rest = rest,
     .destroy = destroy,
 };
 
@@ -317,4 +347,14 @@ struct sdb_source *sdb_table_source(struct sdb_table *table, bool fill_cache, si
     source->current = NO_BLOCK;
     sdb_block_iter_init(&source->iter);
     return &source->base;
+}
+
+void sdb_table_source_move(struct sdb_source *base, struct sdb_table *table, bool goes_on)
+{
+    struct table_source *source = (struct table_source *)base;
+    drop_block(source);
+    source->chunk_size = 0;
+    source->table = table;
+    source->has_moved = goes_on;
+    stop(source, STORM_OK);
 }

@@ -120,10 +120,14 @@ storm_status sdb_table_get_in(struct sdb_table *table, uint32_t number, struct s
 
 /*
  * A source over the table; NULL when out of memory. The table outlives it (the caller holds a
- * reference to its version). `fill_cache` false for compaction and long scans, which also read
- * ahead by up to `readahead` bytes (0 = none).
+ * reference to its version). `fill_cache` false for compaction, which also reads ahead by up to
+ * `readahead` bytes (0 = none). A long scan stops filling the cache by itself.
  */
 struct sdb_source *sdb_table_source(struct sdb_table *table, bool fill_cache, size_t readahead);
+
+/* Read another table of the same cache with the same source; not positioned. `goes_on`: a walk went
+ * through the table before, and the next move takes it further. */
+void sdb_table_source_move(struct sdb_source *source, struct sdb_table *table, bool goes_on);
 
 /* A check of a whole table: what it calls, and what it found. */
 struct sdb_table_check {
