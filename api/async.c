@@ -56,6 +56,22 @@ enum MHD_Result api_resumed(struct api_request *request)
     return go_on(request);
 }
 
+void api_wait_begin(struct api_request *request, api_handler then)
+{
+    request->then = then;
+    atomic_store_explicit(&request->meeting, API_MEETING_RUNNING, memory_order_relaxed);
+}
+
+enum MHD_Result api_wait(struct api_request *request)
+{
+    return park(request);
+}
+
+void api_wait_over(struct api_request *request)
+{
+    finish(request);
+}
+
 /* Called by the store, on a thread that other commits wait for. */
 static void on_committed(void *ctx, storm_status status, uint64_t revision)
 {

@@ -9,24 +9,25 @@
  * Prefer: return=minimal it does not look. With return=representation it reads, and deletes on the
  * condition that nobody wrote since, again and again if somebody did.
  */
+#include <stdio.h>
+#include <string.h>
+
 #include "async.h"
 #include "entry.h"
+#include "gzip.h"
 #include "kv.h"
 #include "moment.h"
 #include "response.h"
 #include "router.h"
 
-static enum MHD_Result fail_not_found(struct api_request *request)
-{
-    char key[API_KEY_TEXT_MAX];
-    return api_fail_code(request, API_ERROR_key_not_found, "There is no key %s.",
-                         api_key_text(request, key));
-}
-
 /* What every answer that shows a value says about it. */
-static void add_value_headers(struct api_answer *answer, const struct storm_value *value)
+static void add_value_headers(struct api_answer *answer, const struct storm_value *value,
+                              bool is_gzip)
 {
-    api_answer_revision(answer, value->revision);
+    if (is_gzip)
+        api_answer_revision_gzip(answer, value->revision);
+    else
+        api_answer_revision(answer, value->revision);
     /* Caches may keep it but have to ask each time. */
     api_answer_header(answer, "Cache-Control", "no-cache");
     if (value->meta.modified_ms != 0) {
@@ -36,6 +37,15 @@ static void add_value_headers(struct api_answer *answer, const struct storm_valu
     }
     if (value->meta.expires_ms != 0)
         api_answer_date(answer, "Storm-Expires-At", value->meta.expires_ms);
+}
+
+/* What an answer of that length says when it is compressed, and when it might have been. */
+static void add_encoding(struct api_answer *answer, bool may_be_gzip, bool is_gzip)
+{
+    if (may_be_gzip)
+        api_answer_header(answer, "Vary", "Accept-Encoding");
+    if (is_gzip)
+        api_answer_header(answer, "Content-Encoding", "gzip");
 }
 
 static enum MHD_Result send_entry(struct api_request *request)
@@ -52,16 +62,39 @@ static enum MHD_Result send_entry(struct api_request *request)
     else
         api_text_add_base64(&text, value->bytes);
     api_entry_end(&text, &value->meta, value->revision, is_json);
+    bool is_long = text.size >= API_GZIP_MIN;
+    bool is_gzip = api_compress_text(request, &text);
     struct api_answer answer = api_answer_text(MHD_HTTP_OK, &text, "application/json");
-    add_value_headers(&answer, value);
+    add_value_headers(&answer, value, is_gzip);
+    add_encoding(&answer, is_long, is_gzip);
     return api_send(request, &answer);
+}
+
+/*
+ * A 304 has to carry the tag of what the client holds (RFC 9111 section 4.3.4), whichever of the two it
+ * has; a 200, that of what it gets.
+ */
+static bool is_gzip_wanted(const struct api_request *request, unsigned status)
+{
+    if (status == MHD_HTTP_NOT_MODIFIED && !request->if_none_match.is_any) {
+        char tag[API_NUMBER_MAX + 8];
+        snprintf(tag, sizeof tag, "\"%llu-gz\"", (unsigned long long)request->value.revision);
+        struct storm_slice sent = api_header(request, API_HEADER_IF_NONE_MATCH);
+        return memmem(sent.data, sent.size, tag, strlen(tag)) != NULL;
+    }
+    return api_accepts_gzip(api_header(request, API_HEADER_ACCEPT_ENCODING));
 }
 
 /* A 304 is made of the value as well: it has no body, but the length in it must be that of the 200. */
 static enum MHD_Result send_value(struct api_request *request, unsigned status)
 {
-    struct api_answer answer = api_answer_value(status, request);
-    add_value_headers(&answer, &request->value);
+    const struct storm_value *value = &request->value;
+    bool is_text = value->bytes.size >= API_GZIP_MIN && api_is_compressible(value->meta.type);
+    bool is_gzip = is_text && is_gzip_wanted(request, status);
+    struct api_answer answer =
+        is_gzip ? api_answer_value_gzip(status, request) : api_answer_value(status, request);
+    add_value_headers(&answer, value, is_gzip);
+    add_encoding(&answer, is_text, is_gzip);
     return api_send(request, &answer);
 }
 
@@ -75,7 +108,7 @@ enum MHD_Result api_kv_get(struct api_request *request)
     storm_status status = storm_get(api_kv_store(request), NULL, request->key, &request->value);
     if (status == STORM_NOT_FOUND)
         return request->if_match.is_present ? api_kv_fail_precondition(request, false, 0)
-                                            : fail_not_found(request);
+                                            : api_fail_not_found(request);
     if (status != STORM_OK)
         return api_fail_store(request, status);
     uint64_t revision = request->value.revision;
@@ -96,7 +129,7 @@ static enum MHD_Result deleted(struct api_request *request)
         struct storm_op_result met = storm_batch_result(request->batch, 0);
         if (met.existed || request->if_match.is_present)
             return api_kv_fail_precondition(request, met.existed, met.previous_revision);
-        return fail_not_found(request);
+        return api_fail_not_found(request);
     }
     if (request->outcome != STORM_OK)
         return api_fail_store(request, request->outcome);
@@ -130,7 +163,7 @@ static enum MHD_Result delete_value(struct api_request *request)
         return api_fail_store(request, status);
     bool exists = status == STORM_OK;
     if (!exists && !request->if_match.is_present)
-        return fail_not_found(request);
+        return api_fail_not_found(request);
     if (!api_kv_holds(request, exists, request->value.revision))
         return api_kv_fail_precondition(request, exists, request->value.revision);
     status = api_kv_make_batch(request, STORM_DELETE, storm_bytes(NULL, 0), API_TIE_READ, false);

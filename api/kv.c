@@ -11,7 +11,10 @@
 
 #include <stdio.h>
 
+#include "entry.h"
+#include "moment.h"
 #include "response.h"
+#include "router.h"
 
 storm_db *api_kv_store(const struct api_request *request)
 {
@@ -150,7 +153,7 @@ storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind k
             .revision_count = rules[i].count,
             .want_previous = want_previous,
         };
-        if (i == 0 && kind == STORM_PUT) {
+        if (i == 0 && (kind == STORM_PUT || kind == STORM_TOUCH)) {
             op.value = value;
             op.meta = request->meta;
         }
@@ -161,19 +164,121 @@ storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind k
     return STORM_OK;
 }
 
-enum MHD_Result api_fail_too_large(struct api_request *request, uint64_t size)
+/* ---- What requests say ---- */
+
+static enum MHD_Result refuse_parameter(struct api_request *request, const char *hint,
+                                        const char *sentence)
+{
+    struct api_failure failure = {.code = API_ERROR_invalid_parameter, .hint = hint};
+    return api_fail(request, &failure, "%s", sentence);
+}
+
+bool api_kv_expiry(struct api_request *request, bool keeps_by_default, enum MHD_Result *result)
+{
+    const struct api_parameter *ttl = api_query_find(&request->query, "ttl");
+    const struct api_parameter *at = api_query_find(&request->query, "expires_at");
+    uint64_t now = api_now_ms();
+    request->meta.modified_ms = now;
+    request->meta.expires_ms = 0;
+    request->keeps_ttl = ttl == NULL && at == NULL && keeps_by_default;
+    if (ttl != NULL && at != NULL) {
+        *result = refuse_parameter(request, "Send one of them.",
+                                   "The parameters ttl and expires_at exclude each other.");
+        return false;
+    }
+    if (at != NULL) {
+        if (api_parse_rfc3339(at->value, &request->meta.expires_ms) &&
+            request->meta.expires_ms > now)
+            return true;
+        *result = refuse_parameter(request,
+                                   "Write a time to come as RFC 3339 has it: 2030-01-31T12:00:00Z.",
+                                   "The parameter expires_at is not a time in the future.");
+        return false;
+    }
+    if (ttl == NULL || api_equals(ttl->value, "none"))
+        return true;
+    request->keeps_ttl = api_equals(ttl->value, "keep");
+    uint64_t span_ms;
+    if (request->keeps_ttl)
+        return true;
+    if (api_parse_duration(ttl->value, &span_ms)) {
+        request->meta.expires_ms = now + span_ms;
+        return true;
+    }
+    *result = refuse_parameter(request,
+                               "Write 90s, 15m, 24h or 7d, none, or keep; at most a hundred years.",
+                               "The parameter ttl is not a time to live.");
+    return false;
+}
+
+/* ---- Answers ---- */
+
+enum MHD_Result api_kv_send_written(struct api_request *request, bool is_new)
+{
+    struct api_answer answer;
+    if (request->prefer == API_PREFER_MINIMAL) {
+        answer = api_answer_empty(MHD_HTTP_NO_CONTENT);
+    } else {
+        struct api_text text;
+        api_text_init(&text, request->key.size * 6 + 128);
+        api_text_adds(&text, "{");
+        api_add_key(&text, request->key);
+        api_text_addf(&text, ",\"revision\":%llu,\"created\":%s}\n",
+                      (unsigned long long)request->revision, is_new ? "true" : "false");
+        answer =
+            api_answer_text(is_new ? MHD_HTTP_CREATED : MHD_HTTP_OK, &text, "application/json");
+    }
+    api_kv_written_headers(request, &answer);
+    return api_send(request, &answer);
+}
+
+void api_kv_written_headers(struct api_request *request, struct api_answer *answer)
+{
+    api_answer_revision(answer, request->revision);
+    if (request->meta.expires_ms != 0)
+        api_answer_date(answer, "Storm-Expires-At", request->meta.expires_ms);
+}
+
+enum MHD_Result api_fail_not_found(struct api_request *request)
+{
+    char key[API_KEY_TEXT_MAX];
+    return api_fail_code(request, API_ERROR_key_not_found, "There is no key %s.",
+                         api_key_text(request, key));
+}
+
+enum MHD_Result api_fail_json(struct api_request *request, const struct api_json_error *error)
+{
+    if (error->is_memory)
+        return api_fail_store(request, STORM_NO_MEMORY);
+    char extras[64];
+    snprintf(extras, sizeof extras, ",\"line\":%d,\"column\":%d", error->line, error->column);
+    struct api_failure failure = {.code = API_ERROR_invalid_json, .extras = extras};
+    return api_fail(request, &failure, "The body is not JSON: line %d, column %d: %s.", error->line,
+                    error->column, error->text);
+}
+
+/* How much of what, and what to do about it. */
+static struct api_failure too_large(const struct api_request *request)
 {
     bool is_json = request->media == API_MEDIA_JSON || request->media == API_MEDIA_JSON_AS;
-    char extras[64];
-    snprintf(extras, sizeof extras, ",\"limit_bytes\":%zu", request->body_limit);
-    struct api_failure failure = {
+    return (struct api_failure){
         .code = API_ERROR_value_too_large,
         .hint = is_json ? "Raise limits.json_bytes (env STORM_LIMITS_JSON_BYTES), split the value, "
                           "or store it as application/octet-stream."
                         : "Raise limits.value_bytes (env STORM_LIMITS_VALUE_BYTES) or split the "
-                          "value.",
-        .extras = extras,
-    };
+                          "value."};
+}
+
+enum MHD_Result api_fail_too_large(struct api_request *request, uint64_t size)
+{
+    char extras[64];
+    snprintf(extras, sizeof extras, ",\"limit_bytes\":%zu", request->body_limit);
+    struct api_failure failure = too_large(request);
+    failure.extras = extras;
+    if (request->gunzip != NULL && request->body_seen <= request->body_limit &&
+        request->content_length <= request->body_limit)
+        return api_fail(request, &failure, "The body decompresses to more than %zu bytes.",
+                        request->body_limit);
     if (request->content_length != 0)
         return api_fail(request, &failure, "The body is %llu bytes; the limit is %zu.",
                         (unsigned long long)request->content_length, request->body_limit);

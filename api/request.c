@@ -19,6 +19,7 @@
 #include <string.h>
 
 #include "async.h"
+#include "gzip.h"
 #include "kv.h"
 #include "moment.h"
 #include "response.h"
@@ -70,6 +71,8 @@ void api_request_over(struct api_request *request)
     if (request->own != NULL)
         request->free_own(request->own);
     request->own = NULL;
+    api_gunzip_destroy(request->gunzip);
+    request->gunzip = NULL;
     if (request->body_room > KEPT_BODY_MAX)
         drop_body(request);
     if (request->target != request->inline_target) {
@@ -103,6 +106,7 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
     request->body_limit = 0;
     request->body_size = 0;
     request->body_seen = 0;
+    request->is_body_too_large = false;
     request->attempts = 0;
     request->keeps_ttl = false;
     request->grant.has_asked = false;
@@ -390,7 +394,8 @@ static bool reserve_body(struct api_request *request, size_t size)
         return true;
     size_t room = request->body_room * 2;
     if (room < FIRST_BODY_ROOM)
-        room = request->content_length != 0 && request->content_length < FIRST_BODY_ROOM
+        room = request->content_length != 0 && request->content_length < FIRST_BODY_ROOM &&
+                       request->gunzip == NULL
                    ? (size_t)request->content_length
                    : FIRST_BODY_ROOM;
     if (room > request->body_limit)
@@ -417,6 +422,56 @@ static bool reserve_body(struct api_request *request, size_t size)
     return true;
 }
 
+bool api_body_encoding(struct api_request *request, enum MHD_Result *result)
+{
+    struct storm_slice encoding = api_trim(api_header(request, API_HEADER_CONTENT_ENCODING));
+    if (encoding.size == 0 || api_equals_nocase(encoding, "identity"))
+        return true;
+    if (!api_equals_nocase(encoding, "gzip") && !api_equals_nocase(encoding, "x-gzip")) {
+        struct api_failure failure = {.code = API_ERROR_unsupported_encoding,
+                                      .header = "Accept-Encoding",
+                                      .header_value = "gzip"};
+        *result = api_fail(
+            request, &failure, "Content-Encoding %.*s is not supported; gzip and identity are.",
+            (int)(encoding.size < 64 ? encoding.size : 64), (const char *)encoding.data);
+        return false;
+    }
+    request->gunzip = api_gunzip_create();
+    if (request->gunzip == NULL)
+        *result = api_fail_store(request, STORM_NO_MEMORY);
+    return request->gunzip != NULL;
+}
+
+static bool has_body_room(const struct api_request *request, size_t size)
+{
+    return size <= request->body_limit - request->body_size;
+}
+
+static bool append_body(void *cls, const void *data, size_t size)
+{
+    struct api_request *request = cls;
+    if (!has_body_room(request, size)) {
+        request->is_body_too_large = true;
+        return false;
+    }
+    if (!reserve_body(request, size))
+        return false;
+    memcpy(request->body + request->body_size, data, size);
+    request->body_size += size;
+    return true;
+}
+
+static enum MHD_Result fail_body(struct api_request *request, enum api_gunzip_status status)
+{
+    drop_body(request);
+    if (status == API_GUNZIP_CORRUPT)
+        return api_fail_code(request, API_ERROR_invalid_encoding,
+                             "The body is not the gzip that Content-Encoding says.");
+    if (request->is_body_too_large)
+        return api_fail_too_large(request, request->body_seen);
+    return api_fail_code(request, API_ERROR_overloaded, "There is no memory for this body now.");
+}
+
 enum MHD_Result api_request_body(struct api_request *request, const void *data, size_t size)
 {
     request->body_seen += size;
@@ -425,24 +480,26 @@ enum MHD_Result api_request_body(struct api_request *request, const void *data, 
         uint64_t bound = request->held != NULL ? API_DISCARD_MAX : API_STRAY_BODY_MAX;
         return request->body_seen > bound ? MHD_NO : MHD_YES;
     }
-    if (size > request->body_limit - request->body_size) {
-        drop_body(request);
-        return api_fail_too_large(request, request->body_seen);
-    }
-    if (!reserve_body(request, size)) {
-        drop_body(request);
-        return api_fail_code(request, API_ERROR_overloaded,
-                             "There is no memory for this body now.");
-    }
-    memcpy(request->body + request->body_size, data, size);
-    request->body_size += size;
-    return MHD_YES;
+    if (request->gunzip == NULL)
+        return append_body(request, data, size) ? MHD_YES : fail_body(request, API_GUNZIP_STOPPED);
+    /* What arrives has the same bound as what comes out: a stream may be long and hold nothing. */
+    request->is_body_too_large = request->body_seen > request->body_limit;
+    enum api_gunzip_status status =
+        request->is_body_too_large
+            ? API_GUNZIP_STOPPED
+            : api_gunzip_feed(request->gunzip, storm_bytes(data, size), append_body, request);
+    return status == API_GUNZIP_OK ? MHD_YES : fail_body(request, status);
 }
 
 enum MHD_Result api_request_ready(struct api_request *request)
 {
     request->stage = API_STAGE_READY;
-    return request->held != NULL ? api_send_held(request) : request->route->run(request);
+    if (request->held != NULL)
+        return api_send_held(request);
+    if (request->gunzip != NULL && !api_gunzip_is_whole(request->gunzip))
+        return api_fail_code(request, API_ERROR_invalid_encoding,
+                             "The gzip stream of the body ends too early.");
+    return request->route->run(request);
 }
 
 bool api_flag(struct api_request *request, const char *name, bool *value, enum MHD_Result *result)

@@ -109,6 +109,8 @@ struct api_request {
     size_t body_size;
     size_t body_room;
     uint64_t body_seen; /* all that arrived, dropped bytes included */
+    bool is_body_too_large;
+    struct api_gunzip *gunzip; /* the body comes compressed; NULL = it does not */
 
     struct MHD_Response *held; /* an answer that waits for the end of the body */
 
@@ -187,6 +189,13 @@ static inline bool api_has_header(const struct api_request *request, enum api_he
 {
     return request->headers[name].data != NULL;
 }
+
+/*
+ * Called by the begin of a route with a body: read Content-Encoding. A gzip body is decompressed while
+ * it arrives, and body_limit then counts what comes out. False, with an answer on its way in *result,
+ * when it is none that is taken here.
+ */
+bool api_body_encoding(struct api_request *request, enum MHD_Result *result);
 
 /* Read a true/false parameter; false (and an answer on its way in *result) when it is neither. */
 bool api_flag(struct api_request *request, const char *name, bool *value, enum MHD_Result *result);

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "gzip.h"
 #include "moment.h"
 #include "router.h"
 
@@ -59,15 +60,18 @@ struct api_answer api_answer_value(unsigned status, struct api_request *request)
     if (response != NULL)
         value->unpin = NULL;
     struct api_answer answer = made(status, response);
-    char type[API_MEDIA_TYPE_MAX + 1];
-    if (value->meta.type.size == 0 || value->meta.type.size > API_MEDIA_TYPE_MAX) {
-        api_answer_header(&answer, "Content-Type", "application/json");
-    } else {
-        memcpy(type, value->meta.type.data, value->meta.type.size);
-        type[value->meta.type.size] = '\0';
-        api_answer_header(&answer, "Content-Type", type);
-    }
+    api_answer_type(&answer, value->meta.type);
     return answer;
+}
+
+void api_answer_type(struct api_answer *answer, struct storm_slice type)
+{
+    char text[API_MEDIA_TYPE_MAX + 1] = "application/json";
+    if (type.size != 0 && type.size <= API_MEDIA_TYPE_MAX) {
+        memcpy(text, type.data, type.size);
+        text[type.size] = '\0';
+    }
+    api_answer_header(answer, "Content-Type", text);
 }
 
 void api_answer_header(struct api_answer *answer, const char *name, const char *value)
@@ -77,22 +81,36 @@ void api_answer_header(struct api_answer *answer, const char *name, const char *
         answer->has_failed = true;
 }
 
-void api_answer_revisions(struct api_answer *answer, uint64_t value, uint64_t write)
+static void add_tag(struct api_answer *answer, uint64_t value, const char *suffix)
+{
+    char tag[API_NUMBER_MAX + 8] = "\"";
+    size_t length = 1 + api_format_number(tag + 1, value);
+    memcpy(tag + length, suffix, strlen(suffix) + 1);
+    api_answer_header(answer, "ETag", tag);
+}
+
+static void add_revision(struct api_answer *answer, uint64_t write)
 {
     char number[API_NUMBER_MAX];
-    char tag[API_NUMBER_MAX + 2];
     api_format_number(number, write);
     api_answer_header(answer, "Storm-Revision", number);
-    size_t length = api_format_number(tag + 1, value);
-    tag[0] = '"';
-    tag[length + 1] = '"';
-    tag[length + 2] = '\0';
-    api_answer_header(answer, "ETag", tag);
+}
+
+void api_answer_revisions(struct api_answer *answer, uint64_t value, uint64_t write)
+{
+    add_revision(answer, write);
+    add_tag(answer, value, "\"");
 }
 
 void api_answer_revision(struct api_answer *answer, uint64_t revision)
 {
     api_answer_revisions(answer, revision, revision);
+}
+
+void api_answer_revision_gzip(struct api_answer *answer, uint64_t revision)
+{
+    add_revision(answer, revision);
+    add_tag(answer, revision, "-gz\"");
 }
 
 void api_answer_date(struct api_answer *answer, const char *name, uint64_t ms)
@@ -179,7 +197,13 @@ enum MHD_Result api_send_held(struct api_request *request)
 
 enum MHD_Result api_send_json(struct api_request *request, unsigned status, struct api_text *text)
 {
+    bool is_long = text->size >= API_GZIP_MIN;
+    bool is_gzip = api_compress_text(request, text);
     struct api_answer answer = api_answer_text(status, text, "application/json");
+    if (is_long)
+        api_answer_header(&answer, "Vary", "Accept-Encoding");
+    if (is_gzip)
+        api_answer_header(&answer, "Content-Encoding", "gzip");
     return api_send(request, &answer);
 }
 

@@ -24,18 +24,29 @@ struct api_answer api_answer_static(unsigned status, struct storm_slice bytes, c
  * answer is sent. */
 struct api_answer api_answer_value(unsigned status, struct api_request *request);
 
+/* The same, compressed: Content-Encoding and Vary are still to be added. */
+struct api_answer api_answer_value_gzip(unsigned status, struct api_request *request);
+
 void api_answer_header(struct api_answer *answer, const char *name, const char *value);
+/* Content-Type as it is stored; empty = application/json. */
+void api_answer_type(struct api_answer *answer, struct storm_slice type);
 /* ETag, which is that of a value, and Storm-Revision, which is that of a write. */
 void api_answer_revisions(struct api_answer *answer, uint64_t value, uint64_t write);
 /* The two of the same. */
 void api_answer_revision(struct api_answer *answer, uint64_t revision);
+/* The two of the same, for a compressed value: the tag is "42-gz". */
+void api_answer_revision_gzip(struct api_answer *answer, uint64_t revision);
 void api_answer_date(struct api_answer *answer, const char *name, uint64_t ms);
 
 /* Send it (or hold it, see request.h). The answer is gone. */
 enum MHD_Result api_send(struct api_request *request, struct api_answer *answer);
 
-/* api_answer_text + api_send for JSON. */
+/* api_answer_text + api_send for JSON, compressed when it is long and the client takes that. */
 enum MHD_Result api_send_json(struct api_request *request, unsigned status, struct api_text *text);
+
+/* Compress the text if it is long enough and the client takes it; false = it is as it was. The answer
+ * then needs Content-Encoding: gzip, and Vary in either case. */
+bool api_compress_text(const struct api_request *request, struct api_text *text);
 
 /* Send what was held. */
 enum MHD_Result api_send_held(struct api_request *request);

@@ -283,6 +283,7 @@ int api_server_start(struct api_server *server, const struct storm_config *confi
         return -1;
     api_json_init();
     pthread_mutex_init(&server->mu, NULL);
+    api_lines_init(&server->lines);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -391,4 +392,5 @@ void api_server_stop(struct api_server *server)
     pthread_cond_destroy(&server->watcher_stop);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->mu);
+    api_lines_fini(&server->lines);
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "config.h"
+#include "line.h"
 #include "metrics.h"
 #include "storm/storm.h"
 
@@ -50,6 +51,7 @@ struct api_server {
     uint64_t id_seed;            /* const */
 
     struct api_worker worker;
+    struct api_lines lines;
 
     pthread_mutex_t mu;
     pthread_cond_t changed;             /* a connection ended, or a request while draining */

@@ -98,7 +98,7 @@ done
 req GET /admin/flush
 expect_problem 405 method_not_allowed
 expect_header Allow POST
-for method in POST PATCH TRACE BREW; do
+for method in CONNECTX LINK TRACE BREW; do
     req "$method" /kv/kept
     expect_problem 405 method_not_allowed
     expect_header Allow '.*GET.*'
