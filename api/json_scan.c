@@ -268,10 +268,10 @@ static bool after_value(struct scan *scan)
 
 enum api_json_verdict api_json_scan(struct storm_slice bytes)
 {
+    if (bytes.size == 0)
+        return API_JSON_REFUSED; /* and no sums with what may be NULL */
     struct scan scan = {.at = bytes.data, .end = bytes.data + bytes.size};
     bool is_fine, is_open;
-    if (bytes.size == 0)
-        return API_JSON_REFUSED;
     do {
         is_fine = value(&scan, &is_open) && (is_open || after_value(&scan));
     } while (is_fine && scan.depth > 0);

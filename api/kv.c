@@ -260,6 +260,10 @@ enum MHD_Result api_fail_json(struct api_request *request, const struct api_json
 /* How much of what, and what to do about it. */
 static struct api_failure too_large(const struct api_request *request)
 {
+    if ((request->route->flags & API_ROUTE_BATCH) != 0)
+        return (struct api_failure){
+            .code = API_ERROR_batch_too_large,
+            .hint = "Raise limits.batch_bytes (env STORM_LIMITS_BATCH_BYTES) or split the batch."};
     bool is_json = request->media == API_MEDIA_JSON || request->media == API_MEDIA_JSON_AS;
     return (struct api_failure){
         .code = API_ERROR_value_too_large,

@@ -403,7 +403,10 @@ static bool reserve_body(struct api_request *request, size_t size)
     if (room < needed)
         room = needed;
     const struct storm_config *config = request->server->config;
-    uint64_t budget = config->limits_value_bytes * 2;
+    uint64_t largest = config->limits_value_bytes > config->limits_batch_bytes
+                           ? config->limits_value_bytes
+                           : config->limits_batch_bytes;
+    uint64_t budget = largest * 2;
     if (budget < BODY_BUDGET)
         budget = BODY_BUDGET;
     _Atomic uint64_t *used = &request->server->body_bytes;

@@ -197,6 +197,12 @@ enum MHD_Result api_send_held(struct api_request *request)
 
 enum MHD_Result api_send_json(struct api_request *request, unsigned status, struct api_text *text)
 {
+    return api_send_json_at(request, status, text, NULL);
+}
+
+enum MHD_Result api_send_json_at(struct api_request *request, unsigned status,
+                                 struct api_text *text, const char *revision)
+{
     bool is_long = text->size >= API_GZIP_MIN;
     bool is_gzip = api_compress_text(request, text);
     struct api_answer answer = api_answer_text(status, text, "application/json");
@@ -204,6 +210,8 @@ enum MHD_Result api_send_json(struct api_request *request, unsigned status, stru
         api_answer_header(&answer, "Vary", "Accept-Encoding");
     if (is_gzip)
         api_answer_header(&answer, "Content-Encoding", "gzip");
+    if (revision != NULL)
+        api_answer_header(&answer, "Storm-Revision", revision);
     return api_send(request, &answer);
 }
 

@@ -44,6 +44,10 @@ enum MHD_Result api_send(struct api_request *request, struct api_answer *answer)
 /* api_answer_text + api_send for JSON, compressed when it is long and the client takes that. */
 enum MHD_Result api_send_json(struct api_request *request, unsigned status, struct api_text *text);
 
+/* The same with Storm-Revision. */
+enum MHD_Result api_send_json_at(struct api_request *request, unsigned status,
+                                 struct api_text *text, const char *revision);
+
 /* Compress the text if it is long enough and the client takes it; false = it is as it was. The answer
  * then needs Content-Encoding: gzip, and Vary in either case. */
 bool api_compress_text(const struct api_request *request, struct api_text *text);

@@ -32,6 +32,7 @@ void api_store_options(const struct storm_config *config, struct storm_options *
     options->map_tables = config->table_mmap == CONFIG_TABLE_MMAP_TRUE;
     options->max_key_bytes = (size_t)config->limits_key_bytes;
     options->max_value_bytes = (size_t)config->limits_value_bytes;
+    options->max_batch_bytes = (size_t)config->limits_batch_bytes;
     if (options->max_batch_bytes < options->max_value_bytes + options->max_key_bytes)
         options->max_batch_bytes = options->max_value_bytes + options->max_key_bytes;
 }

@@ -127,6 +127,8 @@ static void nothing_given_means_the_documented_defaults(void **state)
     assert_int_equal(config.limits_key_bytes, 4096);
     assert_int_equal(config.limits_value_bytes, 33554432);
     assert_int_equal(config.limits_json_bytes, 8388608);
+    assert_int_equal(config.limits_batch_bytes, 67108864);
+    assert_int_equal(config.limits_batch_ops, 10000);
     assert_int_equal(config.shutdown_grace_ms, 8000);
     assert_int_equal(config.log_level, CONFIG_LOG_LEVEL_INFO);
     assert_int_equal(config.log_format, CONFIG_LOG_FORMAT_TEXT);
