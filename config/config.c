@@ -199,6 +199,27 @@ static void check_together(const struct storm_config *config, struct config_erro
                     highest[config->table_codec]);
 }
 
+int config_check_start(const struct storm_config *config, struct config_error *error)
+{
+    char origin[CONFIG_TEXT_MAX], host[CONFIG_TEXT_MAX];
+    uint16_t port;
+
+    if ((config->tls_cert[0] == '\0') != (config->tls_key[0] == '\0'))
+        config_fail(error, "tls.cert and tls.key belong together: %s is missing",
+                    config->tls_cert[0] == '\0' ? "tls.cert" : "tls.key");
+    if (config->auth_keys_file[0] != '\0' || config->auth_open == CONFIG_AUTH_OPEN_ANYWHERE ||
+        config_split_address(config->listen, host, sizeof(host), &port) != 0 ||
+        config_is_loopback(host))
+        return error->count == 0 ? 0 : -1;
+    config_fail(
+        error,
+        "%s: listen = %s can be reached from other machines, and without keys everybody there "
+        "may do everything: make a key with `stormctl key` and set auth.keys_file, or set "
+        "auth.open = anywhere if the network is yours alone",
+        config_origin_text(config, CONFIG_listen, origin, sizeof(origin)), config->listen);
+    return -1;
+}
+
 static const char *find_variable(char **envp, const char *name)
 {
     size_t length = strlen(name);

@@ -51,6 +51,8 @@ struct config_origin {
 
 #define CONFIG_TYPE_ADDRESS(field)      char field[CONFIG_TEXT_MAX];
 #define CONFIG_TYPE_PATH(field)         char field[CONFIG_TEXT_MAX];
+#define CONFIG_TYPE_ORIGINS(field)      char field[CONFIG_TEXT_MAX];
+#define CONFIG_TYPE_HOSTS(field)        char field[CONFIG_TEXT_MAX];
 #define CONFIG_TYPE_BYTES(field)        uint64_t field;
 #define CONFIG_TYPE_COUNT(field)        uint64_t field;
 #define CONFIG_TYPE_NUMBER(field)       double field;
@@ -96,6 +98,13 @@ struct config_error {
 int config_parse(int argc, char **argv, char **envp, struct storm_config *out,
                  enum config_action *action, struct config_error *error);
 
+/*
+ * Whether a server may be started like this: not on an address that others reach without keys, and not
+ * with half of what TLS takes. 0, or -1 with what is wrong added to *error, which config_parse() has
+ * left.
+ */
+int config_check_start(const struct storm_config *config, struct config_error *error);
+
 /* Fill with the defaults. */
 void config_init(struct storm_config *out);
 
@@ -120,5 +129,9 @@ char *config_origin_text(const struct storm_config *config, enum config_id id, c
 /* Split HOST:PORT or [IPV6]:PORT; brackets are dropped. Returns 0, or -1 when it has neither form,
  * the host does not fit or the port is above 65535. The host is not looked up. */
 int config_split_address(const char *address, char *host, size_t size, uint16_t *port);
+
+/* Whether a host as written in `listen` is this machine and nobody else can reach it: localhost,
+ * 127.0.0.0/8, ::1. */
+bool config_is_loopback(const char *host);
 
 #endif

@@ -70,7 +70,9 @@ static void put_sample(const char *data_dir)
         config_wrap(stdout, "# ", config_options[i].help);
         snprintf(line, sizeof(line), "Takes %s.", config_allowed(id, allowed));
         config_wrap(stdout, "# ", line);
-        printf("%s%s = %s\n", changed ? "" : "#", config_key(id), changed ? data_dir : fallback);
+        const char *value = changed ? data_dir : fallback;
+        printf("%s%s =%s%s\n", changed ? "" : "#", config_key(id), value[0] == '\0' ? "" : " ",
+               value);
     }
 }
 

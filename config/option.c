@@ -36,7 +36,8 @@
 #undef CHOICE
 #undef CONFIG_WORD
 
-#define ZERO_OK 1
+#define ZERO_OK  1
+#define EMPTY_OK 2
 #define OPTION(kind_, field, name_, fallback_, low_, high_, flags, help_)                          \
     [CONFIG_##field] = {.name = (name_),                                                           \
                         .kind = CONFIG_KIND_##kind_,                                               \
@@ -44,7 +45,8 @@
                         .fallback = (fallback_),                                                   \
                         .low = UINT64_C(low_),                                                     \
                         .high = UINT64_C(high_),                                                   \
-                        .zero_ok = (flags) != 0,                                                   \
+                        .zero_ok = ((flags)&ZERO_OK) != 0,                                         \
+                        .empty_ok = ((flags)&EMPTY_OK) != 0,                                       \
                         .help = (help_)},
 #define CHOICE(field, name_, fallback_, help_)                                                     \
     [CONFIG_##field] = {.name = (name_),                                                           \
@@ -168,7 +170,16 @@ char *config_allowed(enum config_id id, char text[CONFIG_ALLOWED_MAX])
         snprintf(text, CONFIG_ALLOWED_MAX, "HOST:PORT or [IPV6]:PORT, such as 127.0.0.1:8080");
         break;
     case CONFIG_KIND_PATH:
-        snprintf(text, CONFIG_ALLOWED_MAX, "a path of at most %d bytes", CONFIG_TEXT_MAX - 1);
+        snprintf(text, CONFIG_ALLOWED_MAX, "a path of at most %d bytes%s", CONFIG_TEXT_MAX - 1,
+                 option->empty_ok ? ", or nothing" : "");
+        break;
+    case CONFIG_KIND_ORIGINS:
+        snprintf(text, CONFIG_ALLOWED_MAX,
+                 "origins such as https://app.example, with commas between, or *, or nothing");
+        break;
+    case CONFIG_KIND_HOSTS:
+        snprintf(text, CONFIG_ALLOWED_MAX,
+                 "names such as db.example, with commas between, or *, or nothing");
         break;
     case CONFIG_KIND_BYTES:
         size_text(option->low, low, sizeof(low));
@@ -302,6 +313,61 @@ int config_split_address(const char *address, char *host, size_t size, uint16_t 
     return 0;
 }
 
+bool config_is_loopback(const char *host)
+{
+    unsigned a, b, c, d;
+    char rest;
+    return strcasecmp(host, "localhost") == 0 || strcmp(host, "::1") == 0 ||
+           (sscanf(host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &rest) == 4 && a == 127);
+}
+
+/* A host name as origins and Host fields have it: letters, digits, dots, hyphens, or an IPv6 address in
+ * brackets. What a browser sends is in small letters. */
+static size_t host_length(const char *text)
+{
+    size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-_");
+    if (text[0] == '[') {
+        length = 1 + strspn(text + 1, "0123456789abcdef:.");
+        length = text[length] == ']' && length > 1 ? length + 1 : 0;
+    }
+    return length;
+}
+
+/* The length of the origin or host that a text begins with; 0 when it begins with neither. */
+static size_t item_length(enum config_kind kind, const char *text)
+{
+    size_t scheme = 0;
+    if (kind == CONFIG_KIND_HOSTS)
+        return host_length(text);
+    if (strncmp(text, "http://", 7) == 0)
+        scheme = 7;
+    else if (strncmp(text, "https://", 8) == 0)
+        scheme = 8;
+    size_t host = scheme == 0 ? 0 : host_length(text + scheme);
+    if (host == 0)
+        return 0;
+    const char *after = text + scheme + host;
+    size_t port = *after == ':' ? 1 + strspn(after + 1, "0123456789") : 0;
+    return port == 1 ? 0 : scheme + host + port;
+}
+
+/* Items with single commas between, and nothing else. */
+static bool is_list(enum config_kind kind, const char *text)
+{
+    if (strcmp(text, "*") == 0)
+        return true;
+    for (;;) {
+        size_t length = item_length(kind, text);
+        if (length == 0)
+            return false;
+        if (text[length] == '\0')
+            return true;
+        if (text[length] != ',')
+            return false;
+        text += length + 1;
+    }
+}
+
 static bool parse_word(const char *const *words, const char *value, unsigned *chosen)
 {
     for (unsigned i = 0; words[i] != NULL; i++) {
@@ -360,6 +426,9 @@ static const char *parse_text(const struct config_option *option, const char *va
     if (option->kind == CONFIG_KIND_ADDRESS &&
         config_split_address(value, host, sizeof(host), &port) != 0)
         return not_understood;
+    if ((option->kind == CONFIG_KIND_ORIGINS || option->kind == CONFIG_KIND_HOSTS) &&
+        !is_list(option->kind, value))
+        return not_understood;
     memcpy(field, value, strlen(value) + 1);
     return NULL;
 }
@@ -370,6 +439,10 @@ static const char *parse_value(const struct config_option *option, const char *v
     const char *fault = config_text_fault(value);
     unsigned chosen;
 
+    if (option->empty_ok && value[0] == '\0') {
+        *(char *)field = '\0';
+        return NULL;
+    }
     if (fault != NULL)
         return fault;
     switch (option->kind) {
@@ -390,6 +463,8 @@ static const char *parse_value(const struct config_option *option, const char *v
         return NULL;
     case CONFIG_KIND_ADDRESS:
     case CONFIG_KIND_PATH:
+    case CONFIG_KIND_ORIGINS:
+    case CONFIG_KIND_HOSTS:
         break;
     }
     return parse_text(option, value, field);
@@ -434,6 +509,8 @@ char *config_value_text(const struct storm_config *config, enum config_id id, ch
     switch (option->kind) {
     case CONFIG_KIND_ADDRESS:
     case CONFIG_KIND_PATH:
+    case CONFIG_KIND_ORIGINS:
+    case CONFIG_KIND_HOSTS:
         snprintf(text, size, "%s", field);
         break;
     case CONFIG_KIND_BYTES:

@@ -8,6 +8,8 @@
 enum config_kind {
     CONFIG_KIND_ADDRESS,      /* HOST:PORT */
     CONFIG_KIND_PATH,         /* any text that a configuration file can hold */
+    CONFIG_KIND_ORIGINS,      /* https://app.example, with commas between; or * */
+    CONFIG_KIND_HOSTS,        /* db.example, with commas between; or * */
     CONFIG_KIND_BYTES,        /* 4096, 64KiB, 1GiB; uint64_t */
     CONFIG_KIND_COUNT,        /* whole number; uint64_t */
     CONFIG_KIND_NUMBER,       /* decimal fraction; double */
@@ -25,6 +27,7 @@ struct config_option {
     const char *help;
     enum config_kind kind;
     bool zero_ok;
+    bool empty_ok;
 };
 
 extern const struct config_option config_options[CONFIG_OPTION_COUNT];

@@ -61,8 +61,8 @@ void config_print(const struct storm_config *config, FILE *stream)
         config_value_text(config, id, value, sizeof(value));
         config_origin_text(config, id, origin, sizeof(origin));
         length = (int)(strlen(config_key(id)) + strlen(value));
-        fprintf(stream, "%s = %s%*s # %s\n", config_key(id), value, length < 32 ? 32 - length : 0,
-                "", origin);
+        fprintf(stream, "%s =%s%s%*s # %s\n", config_key(id), value[0] == '\0' ? "" : " ", value,
+                length < 32 ? 32 - length : 0, "", origin);
     }
 }
 
