@@ -4,12 +4,13 @@
 #   docker run -p 8080:8080 -v stormdb:/var/lib/stormdb stormdb
 #
 # Every option can be given as a variable (-e STORM_WAL_SYNC=interval) or as a flag behind the image's
-# name. The root file system may be read-only; all that is written is in the volume. Nobody is asked
-# for a key yet, so publish the port only where everybody may read and write.
+# name. The root file system may be read-only; all that is written is in the volume. Without keys
+# (STORM_AUTH_KEYS_FILE; `docker run --entrypoint stormctl stormdb key` makes one) everybody who reaches
+# the port may do everything, and the log says so.
 
 FROM debian:12 AS build
 RUN apt-get update && apt-get install --yes --no-install-recommends \
-        gcc libc6-dev make cmake pkg-config libmicrohttpd-dev libjansson-dev zlib1g-dev \
+        gcc libc6-dev make cmake pkg-config libmicrohttpd-dev libgnutls28-dev libjansson-dev zlib1g-dev \
         liblz4-dev libzstd-dev libinih-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -29,7 +30,7 @@ LABEL org.opencontainers.image.title="Storm DB" \
       org.opencontainers.image.vendor="Storm DB authors" \
       org.opencontainers.image.licenses="MIT"
 RUN apt-get update && apt-get install --yes --no-install-recommends \
-        libmicrohttpd12 libjansson4 zlib1g liblz4-1 libzstd1 libinih1 \
+        libmicrohttpd12 libgnutls30 libjansson4 zlib1g liblz4-1 libzstd1 libinih1 \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --user-group --no-create-home --home-dir /var/lib/stormdb \
         --shell /usr/sbin/nologin stormdb \
@@ -38,8 +39,10 @@ COPY --from=build /image/usr/bin/stormd /usr/bin/stormd
 COPY --from=build /image/usr/bin/stormctl /usr/bin/stormctl
 COPY --from=build /image/etc/stormdb/storm.conf /etc/stormdb/storm.conf
 
-# Inside a container the loopback address would reach nobody. The health check reads the same.
+# Inside a container the loopback address would reach nobody; who does reach it is decided by what is
+# published. The health check reads the same.
 ENV STORM_LISTEN=0.0.0.0:8080 \
+    STORM_AUTH_OPEN=anywhere \
     STORM_DATA_DIR=/var/lib/stormdb
 USER 10001:10001
 WORKDIR /var/lib/stormdb

@@ -2,7 +2,7 @@
 # From a fresh clone to a running Storm DB: installs the Debian packages that are missing, builds a
 # release in build/release, and serves on http://127.0.0.1:8080 with the data in ./data of the
 # clone. It talks on standard error; the standard output is stormd's alone. Arguments go to stormd:
-#     ./config/run.sh --listen=0.0.0.0:8080 --wal.sync=interval
+#     ./config/run.sh --listen=127.0.0.1:9090 --wal.sync=interval
 set -euo pipefail
 
 here=$PWD
@@ -12,7 +12,7 @@ build=$top/build/release
 # shellcheck source=config/packages.sh
 . config/packages.sh
 
-ensure_packages gcc libc6-dev make cmake pkg-config libmicrohttpd-dev libjansson-dev zlib1g-dev \
+ensure_packages gcc libc6-dev make cmake pkg-config libmicrohttpd-dev libgnutls28-dev libjansson-dev zlib1g-dev \
     liblz4-dev libzstd-dev libinih-dev
 
 echo "Building in build/release" >&2

@@ -179,6 +179,7 @@ enum ctl_exit ctl_dump(const struct ctl_call *call);
 enum ctl_exit ctl_checkpoint(const struct ctl_call *call);
 enum ctl_exit ctl_compact(const struct ctl_call *call);
 enum ctl_exit ctl_stats(const struct ctl_call *call);
+enum ctl_exit ctl_key(const struct ctl_call *call);
 
 extern const struct ctl_option ctl_verify_options[];
 extern const struct ctl_option ctl_repair_options[];
@@ -186,5 +187,6 @@ extern const struct ctl_option ctl_dump_options[];
 extern const struct ctl_option ctl_checkpoint_options[];
 extern const struct ctl_option ctl_compact_options[];
 extern const struct ctl_option ctl_stats_options[];
+extern const struct ctl_option ctl_key_options[];
 
 #endif

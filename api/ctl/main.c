@@ -96,6 +96,18 @@ const struct ctl_command ctl_commands[] = {
         .options = ctl_stats_options,
         .run = ctl_stats,
     },
+    {
+        .name = "key",
+        .operands = "",
+        .help = "make a key for requests to a server",
+        .more =
+            "Prints the key, which is shown this once and kept nowhere, and the line that lets it "
+            "in: that goes into the file that auth.keys_file of the server names, by hand or with "
+            "--file, and counts once the server has been sent SIGHUP. The line has only a digest "
+            "of the key.",
+        .options = ctl_key_options,
+        .run = ctl_key,
+    },
 };
 const size_t ctl_command_count = sizeof ctl_commands / sizeof ctl_commands[0];
 
