@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "keys.h"
+#include "moment.h"
 #include "response.h"
 #include "router.h"
 
@@ -109,11 +111,69 @@ bool api_may(struct api_request *request, enum api_scope scope, const struct api
     return false;
 }
 
+static enum MHD_Result fail_unauthorized(struct api_request *request)
+{
+    bool was_sent = api_has_header(request, API_HEADER_AUTHORIZATION);
+    struct api_failure failure = {
+        .code = API_ERROR_unauthorized,
+        .header = "WWW-Authenticate",
+        .header_value = was_sent ? "Bearer realm=\"Storm DB\", error=\"invalid_token\""
+                                 : "Bearer realm=\"Storm DB\"",
+    };
+    return api_fail(request, &failure, "%s",
+                    was_sent ? "The Authorization field has no key of this server."
+                             : "This takes a key.");
+}
+
+/* The client has spent what it may in a second? *result is then the answer. */
+static bool is_over_rate(struct api_request *request, struct api_client_id client,
+                         enum MHD_Result *result)
+{
+    struct api_clients *clients = &request->server->clients;
+    if (clients->rate == 0)
+        return false;
+    unsigned wait_s = api_clients_take(clients, client, api_monotonic_ns());
+    if (wait_s == 0)
+        return false;
+    request->retry_after_s = wait_s;
+    *result = api_fail_code(request, API_ERROR_rate_limited,
+                            "This client has made more than %llu requests in a second.",
+                            (unsigned long long)clients->rate);
+    return true;
+}
+
+/* Find the key that was sent and take its grant. A request without a good one counts against its
+ * address, so that guessing is no way round the limit. */
+static bool identify(struct api_request *request, enum MHD_Result *result)
+{
+    struct api_server *server = request->server;
+    struct storm_slice secret = api_bearer(api_header(request, API_HEADER_AUTHORIZATION));
+    pthread_mutex_lock(&server->keys_mu);
+    struct api_keys *keys = api_keys_ref(server->keys);
+    pthread_mutex_unlock(&server->keys_mu);
+    const struct api_key *key = secret.size == 0 ? NULL : api_keys_find(keys, secret);
+    if (key == NULL) {
+        api_keys_unref(keys);
+        if (!is_over_rate(request, request->client, result))
+            *result = fail_unauthorized(request);
+        return false;
+    }
+    request->keys = keys;
+    request->grant = (struct api_grant){.scopes = key->scopes, .prefix = key->prefix};
+    return !is_over_rate(request, api_client_of_digest(key->digest), result);
+}
+
 bool api_admit(struct api_request *request, enum MHD_Result *result)
 {
     const struct api_route *route = request->route;
     if (route->scope == API_SCOPE_OPEN)
         return true;
+    if (request->server->has_keys) {
+        if (!identify(request, result))
+            return false;
+    } else if (is_over_rate(request, request->client, result)) {
+        return false;
+    }
     if (route->scope == API_SCOPE_ANY)
         return true;
     if ((request->grant.scopes & route->scope) == 0) {

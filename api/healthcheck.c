@@ -1,11 +1,13 @@
 /*
  * A client for one request: GET /healthz with plain sockets. A server that listens on all addresses
  * is asked on the loopback one. One deadline of three seconds holds for all of it, because a
- * supervisor that waits for this waits for a verdict.
+ * supervisor that waits for this waits for a verdict. With TLS the certificate is not checked: it is
+ * for names that clients use, and this only asks whether the server answers.
  */
 #include "healthcheck.h"
 
 #include <errno.h>
+#include <gnutls/gnutls.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
@@ -68,28 +70,105 @@ static int connect_to(const char *host, const char *port, uint64_t deadline_ns, 
     return -1;
 }
 
+/* A connected socket, and TLS on it when the server has it. */
+struct link {
+    int fd;
+    uint64_t deadline_ns;
+    gnutls_session_t tls; /* NULL = without */
+    gnutls_certificate_credentials_t credentials;
+};
+
+/* What TLS waits for before it can go on; false at the deadline, or when it cannot. */
+static bool can_go_on(const struct link *link, ssize_t status)
+{
+    if (status == GNUTLS_E_INTERRUPTED)
+        return true;
+    if (status != GNUTLS_E_AGAIN)
+        return false;
+    bool is_sending = gnutls_record_get_direction(link->tls) == 1;
+    return wait_for(link->fd, is_sending ? POLLOUT : POLLIN, link->deadline_ns);
+}
+
+/* NULL when TLS is up, or not asked for. */
+static const char *begin_tls(struct link *link, bool has_tls)
+{
+    if (!has_tls)
+        return NULL;
+    if (gnutls_certificate_allocate_credentials(&link->credentials) != 0 ||
+        gnutls_init(&link->tls, GNUTLS_CLIENT | GNUTLS_NONBLOCK) != 0)
+        return "out of memory";
+    gnutls_set_default_priority(link->tls);
+    gnutls_credentials_set(link->tls, GNUTLS_CRD_CERTIFICATE, link->credentials);
+    gnutls_transport_set_int(link->tls, link->fd);
+    int status;
+    do
+        status = gnutls_handshake(link->tls);
+    while (status != 0 && (can_go_on(link, status) || status == GNUTLS_E_WARNING_ALERT_RECEIVED));
+    return status == 0                ? NULL
+           : status == GNUTLS_E_AGAIN ? "no answer in time"
+                                      : gnutls_strerror(status);
+}
+
+static void end(struct link *link)
+{
+    if (link->tls != NULL)
+        gnutls_deinit(link->tls);
+    if (link->credentials != NULL)
+        gnutls_certificate_free_credentials(link->credentials);
+    close(link->fd);
+}
+
+static bool send_all(struct link *link, const char *data, size_t size)
+{
+    if (link->tls == NULL)
+        return send(link->fd, data, size, MSG_NOSIGNAL) == (ssize_t)size;
+    ssize_t sent;
+    do
+        sent = gnutls_record_send(link->tls, data, size);
+    while (sent < 0 && can_go_on(link, sent));
+    return sent == (ssize_t)size;
+}
+
+/* Some bytes; 0 at the end of the connection, -1 at the deadline. */
+static ssize_t receive(struct link *link, char *data, size_t size)
+{
+    ssize_t count;
+    if (link->tls != NULL) {
+        do
+            count = gnutls_record_recv(link->tls, data, size);
+        while (count < 0 && can_go_on(link, count));
+        return count == GNUTLS_E_AGAIN ? -1 : count < 0 ? 0 : count;
+    }
+    do {
+        if (!wait_for(link->fd, POLLIN, link->deadline_ns))
+            return -1;
+        count = recv(link->fd, data, size, 0);
+    } while (count < 0 && (errno == EAGAIN || errno == EINTR));
+    return count < 0 ? 0 : count;
+}
+
 /* Send the request and read the status line; NULL when it says 200. */
-static const char *ask(int fd, uint64_t deadline_ns)
+static const char *ask(struct link *link)
 {
     static const char request[] =
         "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     static const char wanted[] = "HTTP/1.1 200 ";
-    if (send(fd, request, sizeof request - 1, MSG_NOSIGNAL) != (ssize_t)(sizeof request - 1))
+    if (!send_all(link, request, sizeof request - 1))
         return "the request could not be sent";
     char line[sizeof wanted - 1];
     size_t used = 0;
     while (used < sizeof line) {
-        if (!wait_for(fd, POLLIN, deadline_ns))
+        ssize_t count = receive(link, line + used, sizeof line - used);
+        if (count < 0)
             return "no answer in time";
-        ssize_t count = recv(fd, line + used, sizeof line - used, 0);
-        if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR))
+        if (count == 0)
             return "the connection was closed without an answer";
-        used += count < 0 ? 0 : (size_t)count;
+        used += (size_t)count;
     }
     return memcmp(line, wanted, sizeof line) == 0 ? NULL : "it does not answer 200";
 }
 
-int api_healthcheck(const char *address)
+int api_healthcheck(const char *address, bool has_tls)
 {
     char host[CONFIG_TEXT_MAX];
     char port[8];
@@ -100,12 +179,16 @@ int api_healthcheck(const char *address)
         snprintf(port, sizeof port, "%u", number);
         int fd = connect_to(loopback_of(host), port, deadline_ns, &fault);
         if (fd >= 0) {
-            fault = ask(fd, deadline_ns);
-            close(fd);
+            struct link link = {.fd = fd, .deadline_ns = deadline_ns};
+            fault = begin_tls(&link, has_tls);
+            if (fault == NULL)
+                fault = ask(&link);
+            end(&link);
         }
     }
     if (fault == NULL)
         return 0;
-    fprintf(stderr, "stormd healthcheck: http://%s/healthz: %s\n", address, fault);
+    fprintf(stderr, "stormd healthcheck: %s://%s/healthz: %s\n", has_tls ? "https" : "http",
+            address, fault);
     return 1;
 }

@@ -12,7 +12,7 @@
 #include "server.h"
 
 /* The URL that reaches the socket; a wildcard address is shown as the loopback one. */
-static void show_url(int fd, const char *host, char *url, size_t size)
+static void show_url(int fd, const char *scheme, const char *host, char *url, size_t size)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof address;
@@ -21,7 +21,7 @@ static void show_url(int fd, const char *host, char *url, size_t size)
         getnameinfo((struct sockaddr *)&address, length, NULL, 0, port, sizeof port,
                     NI_NUMERICSERV);
     bool is_ipv6 = strchr(host, ':') != NULL;
-    snprintf(url, size, is_ipv6 ? "http://[%s]:%s" : "http://%s:%s", host, port);
+    snprintf(url, size, is_ipv6 ? "%s://[%s]:%s" : "%s://%s:%s", scheme, host, port);
 }
 
 static int open_socket(const struct addrinfo *info, char *error, size_t error_size,
@@ -56,7 +56,8 @@ static int open_socket(const struct addrinfo *info, char *error, size_t error_si
     return -1;
 }
 
-int api_listen(const char *address, char *url, size_t url_size, char *error, size_t error_size)
+int api_listen(const char *address, const char *scheme, char *url, size_t url_size, char *error,
+               size_t error_size)
 {
     char host[CONFIG_TEXT_MAX];
     char service[8];
@@ -76,7 +77,7 @@ int api_listen(const char *address, char *url, size_t url_size, char *error, siz
     }
     int fd = open_socket(found, error, error_size, address);
     if (fd >= 0)
-        show_url(fd, host[0] == '\0' ? "0.0.0.0" : host, url, url_size);
+        show_url(fd, scheme, host[0] == '\0' ? "0.0.0.0" : host, url, url_size);
     freeaddrinfo(found);
     return fd;
 }

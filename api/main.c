@@ -22,6 +22,7 @@
 #include "healthcheck.h"
 #include "log.h"
 #include "moment.h"
+#include "secret.h"
 #include "server.h"
 #include "store.h"
 
@@ -40,8 +41,10 @@ enum {
 struct stop {
     pthread_mutex_t mu;
     pthread_cond_t asked;
-    bool is_asked;   /* mu */
-    bool is_serving; /* mu: there is something to drain */
+    bool is_asked;             /* mu */
+    bool is_serving;           /* mu: there is something to drain */
+    struct api_server *server; /* mu: what SIGHUP is for; NULL while it starts */
+    bool is_reload_missed;     /* mu: SIGHUP came before that */
     sigset_t signals;
 };
 
@@ -50,6 +53,7 @@ static void block_signals(struct stop *stop)
     sigemptyset(&stop->signals);
     sigaddset(&stop->signals, SIGTERM);
     sigaddset(&stop->signals, SIGINT);
+    sigaddset(&stop->signals, SIGHUP);
     pthread_sigmask(SIG_BLOCK, &stop->signals, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
@@ -64,7 +68,7 @@ static void wait_for_more(const struct stop *stop)
                                 .tv_nsec = (long)(left_ns % 1000000000)};
         /* It fails early when a debugger or a leak checker stops the threads. */
         int number = sigtimedwait(&stop->signals, NULL, &left);
-        if (number > 0)
+        if (number > 0 && number != SIGHUP)
             _exit(128 + number);
     }
     api_log(STORM_LOG_ERROR,
@@ -74,12 +78,23 @@ static void wait_for_more(const struct stop *stop)
     _exit(EXIT_FAILURE);
 }
 
+static void reload(struct stop *stop)
+{
+    pthread_mutex_lock(&stop->mu);
+    stop->is_reload_missed = stop->server == NULL;
+    if (stop->server != NULL)
+        api_server_reload(stop->server);
+    pthread_mutex_unlock(&stop->mu);
+}
+
 static void *take_signals(void *argument)
 {
     struct stop *stop = argument;
     int number = 0;
-    while (sigwait(&stop->signals, &number) != 0)
-        ;
+    while (sigwait(&stop->signals, &number) != 0 || number == SIGHUP) {
+        if (number == SIGHUP)
+            reload(stop);
+    }
     api_log(STORM_LOG_INFO, "received %s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
     pthread_mutex_lock(&stop->mu);
     if (!stop->is_serving)
@@ -96,6 +111,17 @@ static void wait_for_signal(struct stop *stop)
     pthread_mutex_lock(&stop->mu);
     while (!stop->is_asked)
         pthread_cond_wait(&stop->asked, &stop->mu);
+    pthread_mutex_unlock(&stop->mu);
+}
+
+/* From now on SIGHUP reaches the server, or none with NULL. One that came while the server was reading
+ * its files may be about what it did not see. */
+static void accept_reloads(struct stop *stop, struct api_server *server)
+{
+    pthread_mutex_lock(&stop->mu);
+    if (stop->is_reload_missed && server != NULL)
+        api_server_reload(server);
+    stop->server = server;
     pthread_mutex_unlock(&stop->mu);
 }
 
@@ -137,6 +163,49 @@ static const char *durability(const struct storm_config *config, char *text, siz
     }
 }
 
+/* Who may do what, in a line. */
+static const char *access_of(const struct api_server *server)
+{
+    if (server->has_keys)
+        return server->has_tls || server->guard.is_loopback
+                   ? "with a key"
+                   : "with a key, which is readable on the way here: see tls.cert";
+    return server->guard.is_loopback
+               ? "everybody on this machine may do everything; see auth.keys_file"
+               : "EVERYBODY WHO REACHES THIS ADDRESS MAY DO EVERYTHING";
+}
+
+/* A key that is ready to be used, for whoever is looking. Logs are kept, so it does not go there. */
+static void suggest_key(const struct api_server *server)
+{
+    char secret[API_SECRET_TEXT], text[API_DIGEST_TEXT];
+    uint8_t digest[API_DIGEST_SIZE];
+    if (server->has_keys || !isatty(STDERR_FILENO) || !api_secret_make(secret) ||
+        !api_secret_digest(storm_text(secret), digest))
+        return;
+    fprintf(stderr, "  a key       %s, once auth.keys_file has: sha256:%s read,write,admin\n",
+            secret, api_digest_write(digest, text));
+    explicit_bzero(secret, sizeof secret);
+}
+
+/* What should not pass unseen in a log. */
+static void warn_of_access(const struct api_server *server)
+{
+    if (server->guard.is_loopback)
+        return;
+    if (!server->has_keys)
+        api_log(
+            STORM_LOG_WARN,
+            "no key is asked for: everybody who reaches %s may read, change and delete everything; "
+            "make a key with `stormctl key` and set auth.keys_file",
+            server->config->listen);
+    else if (!server->has_tls)
+        api_log(
+            STORM_LOG_WARN,
+            "keys cross the network in the clear unless a proxy in front of this server has TLS; "
+            "see tls.cert and tls.key");
+}
+
 static void show_banner(const struct api_server *server, storm_db *db)
 {
     const struct storm_config *config = server->config;
@@ -144,6 +213,7 @@ static void show_banner(const struct api_server *server, storm_db *db)
     struct storm_stats stats;
     if (storm_stats_read(db, &stats) != STORM_OK)
         memset(&stats, 0, sizeof stats);
+    warn_of_access(server);
     const char *promise = durability(config, words, sizeof words);
     if (config->log_format == CONFIG_LOG_FORMAT_JSON) {
         api_log(STORM_LOG_INFO, "serving %s on %s at revision %llu: %s", config->data_dir,
@@ -156,13 +226,16 @@ static void show_banner(const struct api_server *server, storm_db *db)
             "  durability  %s\n"
             "  limits      key %llu, JSON %llu, other values %llu bytes\n"
             "  threads     %u for up to %llu connections\n"
-            "  try         curl -X PUT %s/kv/hello -d '\"world\"'; curl %s/kv/hello\n",
+            "  access      %s\n"
+            "  try         curl%s -X PUT %s/kv/hello -d '\"world\"'\n",
             storm_version(), server->url, config->data_dir, (unsigned long long)stats.revision,
             (unsigned long long)stats.sstable_count, (unsigned long long)stats.memtable_entries,
             promise, (unsigned long long)config->limits_key_bytes,
             (unsigned long long)config->limits_json_bytes,
             (unsigned long long)config->limits_value_bytes, server->threads,
-            (unsigned long long)config->http_max_connections, server->url, server->url);
+            (unsigned long long)config->http_max_connections, access_of(server),
+            server->has_keys ? " -H 'Authorization: Bearer KEY'" : "", server->url);
+    suggest_key(server);
 }
 
 /* ---- Serving ---- */
@@ -205,6 +278,7 @@ static int serve(const struct storm_config *config)
         fprintf(stderr, "stormd: %s\n", problem);
         return EXIT_FAILURE;
     }
+    accept_reloads(&stop, &server);
     struct storm_options options;
     struct storm_error error;
     storm_db *db;
@@ -212,6 +286,7 @@ static int serve(const struct storm_config *config)
     options.log = api_log_line;
     storm_status status = storm_open(config->data_dir, &options, &db, &error);
     if (status != STORM_OK) {
+        accept_reloads(&stop, NULL);
         api_server_drain(&server, 1000);
         api_server_stop(&server);
         bool is_place = status == STORM_LOCKED || status == STORM_DENIED;
@@ -237,6 +312,11 @@ int main(int argc, char **argv)
         fputs(error.text, stderr);
         return EXIT_USAGE;
     }
+    if ((action == CONFIG_RUN || action == CONFIG_CHECK) &&
+        config_check_start(&config, &error) != 0) {
+        fputs(error.text, stderr);
+        return EXIT_USAGE;
+    }
     static const enum storm_log_level levels[] = {
         [CONFIG_LOG_LEVEL_ERROR] = STORM_LOG_ERROR,
         [CONFIG_LOG_LEVEL_WARN] = STORM_LOG_WARN,
@@ -258,7 +338,7 @@ int main(int argc, char **argv)
         config_help(stdout);
         return EXIT_SUCCESS;
     case CONFIG_HEALTHCHECK:
-        return api_healthcheck(config.listen);
+        return api_healthcheck(config.listen, config.tls_cert[0] != '\0');
     case CONFIG_RUN:
         break;
     }

@@ -39,7 +39,8 @@ void api_request_init(struct api_request *request, struct api_server *server)
 {
     memset(request, 0, sizeof *request);
     request->server = server;
-    request->grant = api_grant_everything();
+    if (!server->has_keys)
+        request->grant = api_grant_everything();
     request->target = request->inline_target;
 }
 
@@ -75,6 +76,11 @@ void api_request_over(struct api_request *request)
     request->gunzip = NULL;
     if (request->body_room > KEPT_BODY_MAX)
         drop_body(request);
+    if (request->keys != NULL) {
+        api_keys_unref(request->keys);
+        request->keys = NULL;
+        request->grant = (struct api_grant){0};
+    }
     if (request->target != request->inline_target) {
         free(request->target);
         request->target = request->inline_target;
@@ -357,6 +363,17 @@ static enum MHD_Result route_request(struct api_request *request, const char *me
     return request->route->begin == NULL ? MHD_YES : request->route->begin(request);
 }
 
+/* Further connections than there may be are told so, as long as there are not too many of them. */
+static enum MHD_Result fail_surplus(struct api_request *request)
+{
+    request->must_close = true;
+    if (request->surplus == API_SURPLUS_SERVER)
+        return api_fail_code(request, API_ERROR_overloaded,
+                             "There are as many connections as http.max_connections allows.");
+    return api_fail_code(request, API_ERROR_rate_limited,
+                         "Your address has as many connections as http.client_connections allows.");
+}
+
 enum MHD_Result api_request_headers(struct api_request *request, const char *method,
                                     const char *version)
 {
@@ -376,7 +393,9 @@ enum MHD_Result api_request_headers(struct api_request *request, const char *met
         result = api_fail_code(request, API_ERROR_invalid_request, "%s", fault);
     } else if (request->is_target_lost) {
         result = api_fail_store(request, STORM_NO_MEMORY);
-    } else {
+    } else if (request->surplus != API_SURPLUS_NONE) {
+        result = fail_surplus(request);
+    } else if (api_guard_admits(request, method, &result)) {
         result = route_request(request, method);
     }
     if (request->stage == API_STAGE_HEADERS)

@@ -61,6 +61,8 @@ enum api_stage {
 /* Where the two halves of an asynchronous step meet; see async.c. */
 enum api_meeting { API_MEETING_RUNNING, API_MEETING_PARKED, API_MEETING_DONE };
 
+enum api_surplus { API_SURPLUS_NONE, API_SURPLUS_SERVER, API_SURPLUS_CLIENT };
+
 struct api_request;
 typedef enum MHD_Result (*api_handler)(struct api_request *request);
 
@@ -85,6 +87,9 @@ struct api_request {
     bool is_http_1_0;
     bool is_head;
     bool is_stream; /* how long it takes says nothing about the server */
+    /* The connection is one more than there may be: what comes on it is answered so, and it ends. */
+    enum api_surplus surplus;
+    struct api_client_id client; /* of the connection's address; only with limits for clients */
     uint64_t started_ns;
     unsigned status; /* of the answer; 0 = none yet */
 
@@ -101,6 +106,7 @@ struct api_request {
     struct storm_slice key; /* for routes with a key: decoded, of legal length */
     struct api_query query; /* checked against the route's parameters */
     struct api_grant grant; /* what it may do */
+    struct api_keys *keys;  /* the table that says so; NULL = without keys, or not asked yet */
 
     bool has_body;           /* Content-Length above 0, or chunked */
     uint64_t content_length; /* 0 when chunked */
@@ -152,6 +158,7 @@ enum api_phase {
 struct api_connection {
     struct api_connection *previous, *next; /* server->mu */
     int socket;                             /* const */
+    bool is_counted;                        /* const: among its client's connections */
     _Atomic int phase;                      /* enum api_phase */
     _Atomic uint64_t phase_since_ns;
     _Atomic uint64_t phase_bytes; /* of body received */

@@ -132,7 +132,10 @@ static void add_common(struct api_request *request, struct api_answer *answer)
         api_answer_header(answer, "X-Content-Type-Options", "nosniff");
         api_answer_header(answer, "Content-Security-Policy", "sandbox; default-src 'none'");
     }
-    if (answer->status == MHD_HTTP_SERVICE_UNAVAILABLE) {
+    if (request->server->guard.origins != NULL)
+        api_guard_answer(request, answer);
+    if (answer->status == MHD_HTTP_SERVICE_UNAVAILABLE ||
+        answer->status == MHD_HTTP_TOO_MANY_REQUESTS) {
         char seconds[16];
         snprintf(seconds, sizeof seconds, "%u",
                  request->retry_after_s == 0 ? 1 : request->retry_after_s);

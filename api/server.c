@@ -34,6 +34,7 @@
 #include "moment.h"
 #include "response.h"
 #include "stream.h"
+#include "tls.h"
 
 enum {
     /* The library clears this much and half as much again after each request, which is why it is not
@@ -42,6 +43,10 @@ enum {
     POOL_MIN = 20 << 10,
     POOL_FOR_FIELDS = 8 << 10,
     ESCAPED_BYTE = 3,
+    /* Connections beyond the limit that are told so, on a short time-out, before any are just closed;
+     * the second number is for those beyond the limit of their address. */
+    SURPLUS_MAX = 128,
+    CLIENT_SURPLUS_MAX = 8,
     /* What 0.9.75 would refuse when told to be strict, request.c refuses with a better answer. */
     STRICTNESS = MHD_VERSION >= 0x01000000 ? 1 : 0,
 };
@@ -65,6 +70,24 @@ void api_enter_phase(struct api_request *request, enum api_phase phase)
     enter_phase(connection_of(request), phase);
 }
 
+/* Whose connection it is, when clients have limits. */
+static void count_client(struct api_connection *connection, struct MHD_Connection *handle)
+{
+    struct api_request *request = &connection->request;
+    struct api_clients *clients = &request->server->clients;
+    if (clients->table == NULL)
+        return;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    request->client = api_client_of_address(info == NULL ? NULL : info->client_addr);
+    if (clients->connections == 0)
+        return;
+    uint64_t count = api_clients_enter(clients, request->client);
+    connection->is_counted = count != 0;
+    if (count > clients->connections)
+        request->surplus = API_SURPLUS_CLIENT;
+}
+
 static void open_connection(struct api_server *server, struct MHD_Connection *handle,
                             void **context)
 {
@@ -72,11 +95,15 @@ static void open_connection(struct api_server *server, struct MHD_Connection *ha
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct api_connection *connection = calloc(1, sizeof *connection);
     *context = connection; /* NULL: its requests are refused in on_request */
-    atomic_fetch_add_explicit(&server->metrics.connections, 1, memory_order_relaxed);
+    uint64_t open =
+        atomic_fetch_add_explicit(&server->metrics.connections, 1, memory_order_relaxed);
     if (connection == NULL)
         return;
     connection->socket = info == NULL ? -1 : info->connect_fd;
     api_request_init(&connection->request, server);
+    count_client(connection, handle);
+    if (open >= server->config->http_max_connections)
+        connection->request.surplus = API_SURPLUS_SERVER;
     enter_phase(connection, API_PHASE_BETWEEN);
     pthread_mutex_lock(&server->mu);
     connection->next = server->connections;
@@ -101,6 +128,8 @@ static void close_connection(struct api_server *server, struct api_connection *c
     pthread_cond_broadcast(&server->changed);
     pthread_mutex_unlock(&server->mu);
     if (connection != NULL) {
+        if (connection->is_counted)
+            api_clients_leave(&server->clients, connection->request.client);
         api_request_fini(&connection->request);
         free(connection);
     }
@@ -115,14 +144,19 @@ static void on_connection(void *cls, struct MHD_Connection *handle, void **conte
         close_connection(cls, *context);
 }
 
-/* Connections over the limit are closed at once: the library would let them wait in silence. */
+/* Connections far over the limit are closed at once: the library would let them wait in silence. */
 static enum MHD_Result on_accept(void *cls, const struct sockaddr *address, socklen_t length)
 {
     struct api_server *server = cls;
-    (void)address;
     (void)length;
     uint64_t open = atomic_load_explicit(&server->metrics.connections, memory_order_relaxed);
-    return open < server->config->http_max_connections ? MHD_YES : MHD_NO;
+    if (open >= server->config->http_max_connections + SURPLUS_MAX)
+        return MHD_NO;
+    struct api_clients *clients = &server->clients;
+    if (clients->connections == 0)
+        return MHD_YES;
+    uint64_t theirs = api_clients_connections(clients, api_client_of_address(address));
+    return theirs < clients->connections + CLIENT_SURPLUS_MAX ? MHD_YES : MHD_NO;
 }
 
 /* ---- Requests ---- */
@@ -222,19 +256,26 @@ static int start_daemon(struct api_server *server, char *error, size_t error_siz
     uint64_t pool = config->limits_key_bytes * ESCAPED_BYTE + POOL_FOR_FIELDS;
     /* The library shares its limit out among the threads, whichever of them accepts; ours is kept in
      * on_accept, so each thread may have them all. */
-    uint64_t limit = (config->http_max_connections + 1) * server->threads;
+    uint64_t limit = (config->http_max_connections + SURPLUS_MAX + 1) * server->threads;
     if (limit > INT32_MAX)
         limit = INT32_MAX;
+    unsigned flags =
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+    struct MHD_OptionItem tls[] = {
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)API_TLS_PRIORITIES},
+        {MHD_OPTION_HTTPS_CERT_CALLBACK, 0, (void *)(uintptr_t)api_tls_choose},
+        {MHD_OPTION_END, 0, NULL},
+    };
     server->daemon = MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_USE_ITC | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG,
-        0, on_accept, server, on_request, server, MHD_OPTION_EXTERNAL_LOGGER, on_library_message,
-        NULL, MHD_OPTION_LISTEN_SOCKET, server->listen_socket, MHD_OPTION_THREAD_POOL_SIZE,
-        server->threads, MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)config->http_idle_timeout_s,
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(pool > POOL_MIN ? pool : POOL_MIN),
-        MHD_OPTION_STRICT_FOR_CLIENT, STRICTNESS, MHD_OPTION_URI_LOG_CALLBACK, on_first_line,
-        server, MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_NOTIFY_COMPLETED,
-        on_over, server, MHD_OPTION_END);
+        server->has_tls ? flags | MHD_USE_TLS : flags, 0, on_accept, server, on_request, server,
+        MHD_OPTION_EXTERNAL_LOGGER, on_library_message, NULL, MHD_OPTION_LISTEN_SOCKET,
+        server->listen_socket, MHD_OPTION_THREAD_POOL_SIZE, server->threads,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)limit, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)config->http_idle_timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)(pool > POOL_MIN ? pool : POOL_MIN), MHD_OPTION_STRICT_FOR_CLIENT, STRICTNESS,
+        MHD_OPTION_URI_LOG_CALLBACK, on_first_line, server, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, server, MHD_OPTION_NOTIFY_COMPLETED, on_over, server, MHD_OPTION_ARRAY,
+        server->has_tls ? tls : tls + 2, MHD_OPTION_END);
     if (server->daemon == NULL)
         snprintf(error, error_size, "cannot start the HTTP threads: %s", strerror(errno));
     return server->daemon == NULL ? -1 : 0;
@@ -252,6 +293,54 @@ static int make_no_memory_answer(struct api_server *server)
     api_answer_header(&answer, "Retry-After", "1");
     server->no_memory = answer.response;
     return answer.has_failed ? -1 : 0;
+}
+
+/* What is read from files, once at the start and again by api_server_reload(). */
+static int load_keys(struct api_server *server, char *error, size_t error_size)
+{
+    struct api_keys *keys = api_keys_load(server->config->auth_keys_file, error, error_size);
+    if (keys == NULL)
+        return -1;
+    pthread_mutex_lock(&server->keys_mu);
+    struct api_keys *before = server->keys;
+    server->keys = keys;
+    pthread_mutex_unlock(&server->keys_mu);
+    api_keys_unref(before);
+    return 0;
+}
+
+static int load_files(struct api_server *server, char *error, size_t error_size)
+{
+    const struct storm_config *config = server->config;
+    if (server->has_keys && load_keys(server, error, error_size) != 0)
+        return -1;
+    if (!server->has_tls)
+        return 0;
+    if (MHD_is_feature_supported(MHD_FEATURE_HTTPS_CERT_CALLBACK) != MHD_YES) {
+        snprintf(error, error_size,
+                 "tls.cert is set, and this libmicrohttpd was built without TLS");
+        return -1;
+    }
+    return api_tls_load(config->tls_cert, config->tls_key, error, error_size);
+}
+
+void api_server_reload(struct api_server *server)
+{
+    const struct storm_config *config = server->config;
+    char error[CONFIG_TEXT_MAX + 256];
+    if (!server->has_keys && !server->has_tls)
+        api_log(STORM_LOG_INFO, "there is nothing to read again: neither keys nor a certificate");
+    if (server->has_keys && load_keys(server, error, sizeof error) == 0)
+        api_log(STORM_LOG_INFO, "read %zu keys from %s", server->keys->count,
+                config->auth_keys_file);
+    else if (server->has_keys)
+        api_log(STORM_LOG_ERROR, "%s; the keys from before go on being used", error);
+    if (server->has_tls &&
+        api_tls_load(config->tls_cert, config->tls_key, error, sizeof error) == 0)
+        api_log(STORM_LOG_INFO, "read the certificate %s: it is used for new connections",
+                config->tls_cert);
+    else if (server->has_tls)
+        api_log(STORM_LOG_ERROR, "%s; the certificate from before goes on being used", error);
 }
 
 static int start_threads(struct api_server *server, char *error, size_t error_size)
@@ -273,28 +362,36 @@ int api_server_start(struct api_server *server, const struct storm_config *confi
 {
     memset(server, 0, sizeof *server);
     server->config = config;
+    server->has_tls = config->tls_cert[0] != '\0';
+    server->has_keys = config->auth_keys_file[0] != '\0';
+    api_guard_init(&server->guard, config);
     server->started_ms = api_now_ms();
     server->id_seed = server->started_ms;
     if (getrandom(&server->id_seed, sizeof server->id_seed, GRND_NONBLOCK) < 0)
         server->id_seed = api_monotonic_ns();
-    server->listen_socket =
-        api_listen(config->listen, server->url, sizeof server->url, error, error_size);
+    server->listen_socket = api_listen(config->listen, server->has_tls ? "https" : "http",
+                                       server->url, sizeof server->url, error, error_size);
     if (server->listen_socket < 0)
         return -1;
     api_json_init();
     pthread_mutex_init(&server->mu, NULL);
     api_lines_init(&server->lines);
+    pthread_mutex_init(&server->keys_mu, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &attributes);
     pthread_cond_init(&server->watcher_stop, &attributes);
     pthread_condattr_destroy(&attributes);
-    int result = make_no_memory_answer(server);
-    if (result != 0)
+    int result =
+        api_clients_init(&server->clients, config->http_client_connections,
+                         config->http_client_requests, config->http_client_burst, server->id_seed);
+    if (result != 0 || make_no_memory_answer(server) != 0) {
         snprintf(error, error_size, "out of memory");
-    else
+        result = -1;
+    } else if ((result = load_files(server, error, error_size)) == 0) {
         result = start_threads(server, error, error_size);
+    }
     if (result != 0)
         api_server_stop(server);
     return result;
@@ -389,6 +486,10 @@ void api_server_stop(struct api_server *server)
     }
     if (server->no_memory != NULL)
         MHD_destroy_response(server->no_memory);
+    api_keys_unref(server->keys);
+    api_tls_free();
+    api_clients_fini(&server->clients);
+    pthread_mutex_destroy(&server->keys_mu);
     pthread_cond_destroy(&server->watcher_stop);
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->mu);

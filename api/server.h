@@ -10,7 +10,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "clients.h"
 #include "config.h"
+#include "guard.h"
+#include "keys.h"
 #include "line.h"
 #include "metrics.h"
 #include "storm/storm.h"
@@ -37,7 +40,10 @@ struct api_worker {
 struct api_server {
     const struct storm_config *config; /* const */
     uint64_t started_ms;               /* const */
-    char url[CONFIG_TEXT_MAX + 32];    /* const: http://HOST:PORT */
+    char url[CONFIG_TEXT_MAX + 32];    /* const: http://HOST:PORT, or https:// */
+    bool has_tls;                      /* const */
+    bool has_keys;                     /* const: requests must carry one */
+    struct api_guard guard;            /* const */
     unsigned threads;                  /* const */
     int listen_socket;
     struct MHD_Daemon *daemon;
@@ -52,6 +58,10 @@ struct api_server {
 
     struct api_worker worker;
     struct api_lines lines;
+    struct api_clients clients;
+
+    pthread_mutex_t keys_mu;
+    struct api_keys *keys; /* keys_mu */
 
     pthread_mutex_t mu;
     pthread_cond_t changed;             /* a connection ended, or a request while draining */
@@ -68,6 +78,12 @@ struct api_server {
 int api_server_start(struct api_server *server, const struct storm_config *config, char *error,
                      size_t error_size);
 
+/*
+ * Read keys and certificate again (SIGHUP), and log what came of it. Requests and connections go on; a
+ * file that cannot be used changes nothing. One thread at a time.
+ */
+void api_server_reload(struct api_server *server);
+
 /* From now on requests reach the store. It is borrowed until api_server_stop(). */
 void api_server_serve(struct api_server *server, storm_db *db);
 
@@ -83,7 +99,8 @@ bool api_server_drain(struct api_server *server, uint64_t grace_ms);
 void api_server_stop(struct api_server *server);
 
 /* Used by the files of this folder. */
-int api_listen(const char *address, char *url, size_t url_size, char *error, size_t error_size);
+int api_listen(const char *address, const char *scheme, char *url, size_t url_size, char *error,
+               size_t error_size);
 void *api_watch(void *server);
 int api_worker_start(struct api_worker *worker, struct api_server *server);
 void api_worker_stop(struct api_worker *worker);

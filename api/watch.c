@@ -21,13 +21,14 @@
 #include "request.h"
 
 enum {
-    HEADER_SECONDS = 20,
-    BODY_SECONDS = 30,
-    /* After these, a body must keep up this rate on average: 8 MiB may take 158 seconds. */
+    /* After http.body_timeout_s a body must keep up this rate on average: 8 MiB may take two and a half
+     * minutes. */
     BODY_BYTES_PER_SECOND = 64 << 10,
     /* The same for an answer, or a part of one: less than the slowest modem. */
     READ_SECONDS = 30,
     READ_BYTES_PER_SECOND = 1 << 10,
+    /* For a connection that is one too many. */
+    SURPLUS_SECONDS = 5,
 };
 
 #define SECOND_NS UINT64_C(1000000000)
@@ -55,19 +56,22 @@ static bool reads_too_slowly(struct api_connection *connection, uint64_t since, 
                                          (seconds - READ_SECONDS) * READ_BYTES_PER_SECOND;
 }
 
-static bool is_too_slow(struct api_connection *connection, uint64_t now_ns, uint64_t idle_seconds)
+static bool is_too_slow(struct api_connection *connection, uint64_t now_ns,
+                        const struct storm_config *config)
 {
     uint64_t since = atomic_load_explicit(&connection->phase_since_ns, memory_order_relaxed);
     uint64_t seconds = now_ns > since ? (now_ns - since) / SECOND_NS : 0;
     uint64_t bytes = atomic_load_explicit(&connection->phase_bytes, memory_order_relaxed);
     switch (atomic_load_explicit(&connection->phase, memory_order_relaxed)) {
     case API_PHASE_BETWEEN:
-        /* A silent one has been closed by the library after idle_seconds; this one drips. */
-        return seconds > idle_seconds + HEADER_SECONDS;
+        if (connection->request.surplus != API_SURPLUS_NONE)
+            return seconds >= SURPLUS_SECONDS;
+        /* A silent one has been closed by the library after the first of them; this one drips. */
+        return seconds > config->http_idle_timeout_s + config->http_header_timeout_s;
     case API_PHASE_HEADERS:
-        return seconds > HEADER_SECONDS;
+        return seconds > config->http_header_timeout_s;
     case API_PHASE_BODY:
-        return seconds > BODY_SECONDS + bytes / BODY_BYTES_PER_SECOND;
+        return seconds > config->http_body_timeout_s + bytes / BODY_BYTES_PER_SECOND;
     case API_PHASE_SENDING:
         return seconds > 0 && reads_too_slowly(connection, since, seconds);
     default:
@@ -86,7 +90,7 @@ void *api_watch(void *argument)
         pthread_cond_timedwait(&server->watcher_stop, &server->mu, &until);
         uint64_t now_ns = api_coarse_ns();
         for (struct api_connection *at = server->connections; at != NULL; at = at->next) {
-            if (is_too_slow(at, now_ns, server->config->http_idle_timeout_s))
+            if (is_too_slow(at, now_ns, server->config))
                 shutdown(at->socket, SHUT_RDWR);
         }
     }

@@ -100,8 +100,9 @@ run_ctest() {
 
 stage_packages() {
     local names=(ca-certificates gcc libc6-dev make cmake pkg-config clang clang-format
-        libclang-rt-dev libmicrohttpd-dev libjansson-dev zlib1g-dev liblz4-dev libzstd-dev
-        libinih-dev libcmocka-dev libcurl4-openssl-dev curl jq shellcheck)
+        libclang-rt-dev libmicrohttpd-dev libgnutls28-dev libjansson-dev zlib1g-dev liblz4-dev libzstd-dev
+        libinih-dev libcmocka-dev libcurl4-openssl-dev curl jq openssl
+        shellcheck)
     # Node.js may have come from elsewhere, npm with it.
     command -v node >/dev/null && command -v npm >/dev/null || names+=(nodejs npm)
     ensure_packages "${names[@]}" || {

@@ -45,6 +45,7 @@ check "the health check is stormd's own, in exec form" \
 check_equal "STOPSIGNAL" "$(value "$WORK/run" STOPSIGNAL)" SIGTERM
 check_equal "EXPOSE" "$(value "$WORK/run" EXPOSE)" 8080
 check_equal "VOLUME" "$(value "$WORK/run" VOLUME)" /var/lib/stormdb
+check "it does so without keys, and says so" grep -q 'STORM_AUTH_OPEN=anywhere' "$WORK/run"
 check "it listens on all addresses" grep -q '^ENV.*STORM_LISTEN=0.0.0.0:8080' "$WORK/run"
 check "the data is in the volume" grep -q '^ENV.*STORM_DATA_DIR=/var/lib/stormdb' "$WORK/run"
 for label in title description version licenses; do
@@ -111,12 +112,13 @@ STORMD=$WORK/image/usr/bin/stormd
 if [ -x "$STORMD" ]; then
     export STORM_DATA_DIR=$WORK/volume
     PORT=$(free_port)
-    export STORM_LISTEN=0.0.0.0:$PORT
+    export STORM_LISTEN=0.0.0.0:$PORT STORM_AUTH_OPEN=anywhere
     URL=http://127.0.0.1:$PORT
     "$STORMD" "--config=$WORK/image/etc/stormdb/storm.conf" 2>"$WORK/log" &
     PID=$!
     CHILDREN+=("$PID")
     storm_wait || die "the installed program does not start"
+    check "the log warns that nobody is asked for a key" grep -q 'warn.*no key is asked for' "$WORK/log"
     check "the health check passes" "$STORMD" healthcheck
     req PUT /kv/a -H 'Host: stormdb.example:8080' -d 1
     expect_status 201

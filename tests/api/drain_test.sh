@@ -76,7 +76,7 @@ echo "a second signal ends it at once"
 # A request that never ends keeps the drain waiting.
 (
     exec 3<>"/dev/tcp/127.0.0.1/$PORT"
-    printf 'PUT /kv/stuck HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nx' >&3
+    printf 'PUT /kv/stuck HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nx' >&3
     sleep 20
 ) &
 CHILDREN+=($!)

@@ -40,8 +40,8 @@ refused() {
     still_good "$1"
 }
 
-head='PUT /kv/x HTTP/1.1\r\nHost: a\r\nContent-Type: text/plain\r\n'
-hidden='GET /kv/good HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'
+head='PUT /kv/x HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\n'
+hidden='GET /kv/good HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
 get='GET /kv/good HTTP/1.1\r\n'
 
 echo "two lengths"
@@ -63,7 +63,7 @@ for encoding in identity gzip 'gzip, chunked' 'chunked, chunked' 'chunked, ident
 done
 refused "Transfer-Encoding twice" "${head}Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n$hidden"
 refused "space before the colon" "${head}Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n$hidden"
-refused "Transfer-Encoding in HTTP/1.0" "PUT /kv/x HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n$hidden"
+refused "Transfer-Encoding in HTTP/1.0" "PUT /kv/x HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n$hidden"
 answer=$(raw "${head}Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
 check "a proper chunked body is taken" grep -q '^HTTP/1.1 20[01]' <<<"$answer"
 req GET /kv/x
@@ -72,34 +72,34 @@ refused "a chunk size that is none" "${head}Transfer-Encoding: chunked\r\n\r\nzz
 refused "a chunk size beyond 64 bits" "${head}Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nabc\r\n0\r\n\r\n" "400 413"
 
 echo "hosts"
-refused "two hosts" "${get}Host: a\r\nHost: b\r\n\r\n$hidden"
+refused "two hosts" "${get}Host: localhost\r\nHost: localhost:1\r\n\r\n$hidden"
 refused "no host in HTTP/1.1" "${get}\r\n"
 
 echo "lines"
-refused "a header name with a space" "${get}Host: a\r\nX Y: 1\r\n\r\n"
-refused "a header without a colon" "${get}Host: a\r\nnonsense\r\n\r\n"
+refused "a header name with a space" "${get}Host: localhost\r\nX Y: 1\r\n\r\n"
+refused "a header without a colon" "${get}Host: localhost\r\nnonsense\r\n\r\n"
 refused "no request at all" "\r\nnonsense\r\n\r\n" "400 none"
-refused "an unknown version" "GET /kv/good HTTP/3.7\r\nHost: a\r\n\r\n" "400 505"
+refused "an unknown version" "GET /kv/good HTTP/3.7\r\nHost: localhost\r\n\r\n" "400 505"
 # A line may end with a bare LF (RFC 9112, 2.2): it is taken or refused, but ends one request.
-answer=$(raw 'GET /kv/good HTTP/1.1\nHost: a\nConnection: close\n\n')
+answer=$(raw 'GET /kv/good HTTP/1.1\nHost: localhost\nConnection: close\n\n')
 check "bare LF is one answer" test "$(answers)" -le 1
 still_good "bare LF"
 answer=$(raw '\026\003\001\002\000\001\000\001\374\003\003' 1)
 still_good "the first bytes of TLS"
-answer=$(raw "GET /kv/good\000hidden HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" 1)
+answer=$(raw "GET /kv/good\000hidden HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" 1)
 still_good "NUL in the request line"
 
 echo "too much"
 flood=$(head -c 40000 /dev/zero | tr '\0' q)
-answer=$(raw "GET /kv/good?x=$flood HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" 3)
+answer=$(raw "GET /kv/good?x=$flood HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" 3)
 check "a target of 40 KB is refused" grep -qE '^HTTP/1.1 (400|414|431) ' <<<"$answer"
 still_good "a target of 40 KB"
 flood=$(head -c 3000 /dev/zero | sed 's/\x00/X-a: b\\r\\n/g')
-answer=$(raw "${get}Host: a\r\nConnection: close\r\n$flood\r\n" 3)
+answer=$(raw "${get}Host: localhost\r\nConnection: close\r\n$flood\r\n" 3)
 check "3,000 headers are answered or refused" grep -qE '^HTTP/1.1 (200|400|413|431) ' <<<"$answer"
 still_good "3,000 headers"
 flood=$(head -c 3000 /dev/zero | sed 's/\x00/a=b\&/g')
-answer=$(raw "GET /kv/good?$flood HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" 3)
+answer=$(raw "GET /kv/good?$flood HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" 3)
 still_good "3,000 parameters"
 
 echo "bodies that break off"
@@ -107,9 +107,9 @@ answer=$(raw "${head}Content-Length: 100\r\n\r\nshort" 1)
 still_good "a body that breaks off"
 req GET /kv/x
 expect_body abc
-answer=$(raw 'HEAD /kv/good HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n')
+answer=$(raw 'HEAD /kv/good HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
 check_equal "HEAD ends after the headers" "$(tr -d '\r' <<<"$answer" | sed '1,/^$/d' | wc -c)" 0
-answer=$(raw "GET /kv/good HTTP/1.1\r\nHost: a\r\n\r\nGET /kv/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+answer=$(raw "GET /kv/good HTTP/1.1\r\nHost: localhost\r\n\r\nGET /kv/x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 check_equal "two requests in one packet are answered" "$(answers)" 2
 
 req GET /stats
