@@ -91,7 +91,7 @@ busy=$!
     printf 'GET /kv/a HTTP/1.1\r\nHost: localhost\r\n\r\n'
     sleep 2
     printf 'GET /kv/a HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'
-} | timeout 20 openssl s_client -quiet -no_ign_eof -connect "127.0.0.1:$PORT" >"$WORK/long" 2>"$WORK/err" &
+} | timeout 20 openssl s_client -quiet -connect "127.0.0.1:$PORT" >"$WORK/long" 2>"$WORK/err" &
 long=$!
 sleep 0.5
 cat "$WORK/two.pem" >"$WORK/server.pem"
