@@ -42,6 +42,19 @@ printf '%s\n' '#define ROUTE(method, path, scope, begin, run, flags, ...) ROUTE 
 check "there are routes" test -s "$WORK/routes"
 check "documented operations and routes are the same" diff "$WORK/documented" "$WORK/routes"
 
+echo "every operation that takes a key says what happens without one"
+printf '%s\n' '#define ROUTE(method, path, scope, ...) ROUTE method path scope' \
+    '#include "routes.def"' | cc -E -P -x c -I"$SOURCE_DIR/api" - | tr -d '",' |
+    awk '$1 == "ROUTE" { print tolower($2), $3, $4; if ($2 == "GET") print "head", $3, $4 }' >"$WORK/scopes"
+while read -r method path scope; do
+    if [ "$scope" = OPEN ]; then
+        wanted='.security == [] and (.responses | has("403"))'
+    else
+        wanted='.security == null and (.responses | has("401") and has("403") and has("429"))'
+    fi
+    check "$method $path: $wanted" jq -e ".paths[\"$path\"].$method | $wanted" "$WORK/openapi.json" >"$WORK/out"
+done <"$WORK/scopes"
+
 echo "the server answers each of them"
 storm_start
 req PUT /kv/x -d 1
