@@ -162,6 +162,22 @@ static enum MHD_Result answer_preflight(struct api_request *request)
     return api_send(request, &answer);
 }
 
+/* Reading a Host field takes 500 instructions, comparing it with the last one 20. */
+static bool is_host_known(struct api_request *request, struct storm_slice host)
+{
+    const struct api_guard *guard = &request->server->guard;
+    if (host.size > 0 && host.size == request->known_host.size &&
+        memcmp(host.data, request->known_host.bytes, host.size) == 0)
+        return true;
+    if (!api_host_is_known(host, guard->hosts, guard->is_loopback))
+        return false;
+    if (host.size <= sizeof request->known_host.bytes) {
+        memcpy(request->known_host.bytes, host.data, host.size);
+        request->known_host.size = (uint8_t)host.size;
+    }
+    return true;
+}
+
 static bool is_safe(const char *method)
 {
     return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 ||
@@ -173,8 +189,7 @@ bool api_guard_admits(struct api_request *request, const char *method, enum MHD_
     const struct api_guard *guard = &request->server->guard;
     struct storm_slice host = api_header(request, API_HEADER_HOST);
     /* HTTP/1.0 may leave it out; no browser does. */
-    if (guard->hosts != NULL && host.data != NULL &&
-        !api_host_is_known(host, guard->hosts, guard->is_loopback)) {
+    if (guard->hosts != NULL && host.data != NULL && !is_host_known(request, host)) {
         *result = fail_host(request, host);
         return false;
     }

@@ -90,6 +90,10 @@ struct api_request {
     /* The connection is one more than there may be: what comes on it is answered so, and it ends. */
     enum api_surplus surplus;
     struct api_client_id client; /* of the connection's address; only with limits for clients */
+    struct {
+        uint8_t bytes[47];
+        uint8_t size;
+    } known_host; /* a Host field that was fine on this connection; clients do not change it */
     uint64_t started_ns;
     unsigned status; /* of the answer; 0 = none yet */
 
