@@ -33,7 +33,7 @@ check_not "no key is in the file" grep -qF "$(cat "$WORK/all")" "$KEYS"
 check "its digest is" grep -q "^sha256:$(head -c 49 "$WORK/all" | sha256sum | cut -d' ' -f1) read,write,admin # all$" "$KEYS"
 "$STORMCTL" key --json >"$WORK/body"
 expect_json '.scopes == "read,write" and (.line | startswith("sha256:")) and (.key | length == 49)'
-for bad in --scopes=root --scopes= --scopes=read, '--scopes=admin --prefix=a' "--file=$WORK" "--note=$(printf 'a\nb')"; do
+for bad in --scopes=root --scopes= '--scopes=read,' '--scopes=admin --prefix=a' "--file=$WORK" "--note=$(printf 'a\nb')"; do
     # shellcheck disable=SC2086 # two options in one word are two words
     check_not "stormctl key $bad" "$STORMCTL" key $bad >"$WORK/out" 2>"$WORK/err"
     check "it says why" test -s "$WORK/err" -a ! -s "$WORK/out"

@@ -20,7 +20,7 @@ start() {
     local i
     cat "$WORK/log" >>"$WORK/log.before" 2>/dev/null
     : >"$WORK/log"
-    storm_spawn "${tls[@]}" "$@"
+    storm_spawn "${tls[@]}"
     URL=https://127.0.0.1:$PORT
     for ((i = 0; i < 1500; i++)); do
         kill -0 "$PID" 2>/dev/null || die "it ended"
