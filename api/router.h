@@ -51,6 +51,7 @@ enum MHD_Result api_kv_op_begin(struct api_request *request);
 enum MHD_Result api_kv_op(struct api_request *request);
 enum MHD_Result api_batch_begin(struct api_request *request);
 enum MHD_Result api_batch(struct api_request *request);
+enum MHD_Result api_changes(struct api_request *request);
 enum MHD_Result api_admin_flush(struct api_request *request);
 enum MHD_Result api_stats(struct api_request *request);
 enum MHD_Result api_healthz(struct api_request *request);

@@ -29,6 +29,7 @@
 #include <unistd.h>
 
 #include "async.h"
+#include "hub.h"
 #include "json.h"
 #include "log.h"
 #include "moment.h"
@@ -349,6 +350,11 @@ static int start_threads(struct api_server *server, char *error, size_t error_si
         snprintf(error, error_size, "cannot start a thread: %s", strerror(EAGAIN));
         return -1;
     }
+    server->hub = api_hub_create(server);
+    if (server->hub == NULL) {
+        snprintf(error, error_size, "cannot start a thread: %s", strerror(EAGAIN));
+        return -1;
+    }
     server->has_watcher = pthread_create(&server->watcher, NULL, api_watch, server) == 0;
     if (!server->has_watcher) {
         snprintf(error, error_size, "cannot start a thread: %s", strerror(EAGAIN));
@@ -477,6 +483,7 @@ void api_server_stop(struct api_server *server)
     if (server->listen_socket >= 0 && owns_socket)
         close(server->listen_socket);
     api_worker_stop(&server->worker);
+    api_hub_destroy(server->hub);
     if (server->has_watcher) {
         pthread_mutex_lock(&server->mu);
         server->is_watcher_stopping = true;

@@ -21,6 +21,7 @@
 enum api_state { API_STARTING, API_SERVING, API_DRAINING };
 
 struct api_connection;
+struct api_hub;
 struct api_request;
 struct api_stream;
 struct MHD_Daemon;
@@ -62,6 +63,7 @@ struct api_server {
 
     pthread_mutex_t keys_mu;
     struct api_keys *keys; /* keys_mu */
+    struct api_hub *hub; /* const: of those who watch the store */
 
     pthread_mutex_t mu;
     pthread_cond_t changed;             /* a connection ended, or a request while draining */
