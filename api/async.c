@@ -116,6 +116,17 @@ enum MHD_Result api_hand_to_worker(struct api_request *request,
     return park(request);
 }
 
+enum MHD_Result api_yield(struct api_request *request, api_handler then)
+{
+    /* Suspended and resumed at once: the library looks at everything else that is ready first. */
+    request->then = then;
+    atomic_store_explicit(&request->meeting, API_MEETING_DONE, memory_order_relaxed);
+    request->stage = API_STAGE_WAITING;
+    MHD_suspend_connection(request->connection);
+    MHD_resume_connection(request->connection);
+    return MHD_YES;
+}
+
 void api_flush_later(struct api_worker *worker)
 {
     pthread_mutex_lock(&worker->mu);

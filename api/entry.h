@@ -3,8 +3,8 @@
  *
  * A value that is JSON stands inline, byte for byte, under "value"; any other is base64 under
  * "value_b64". A key that is no UTF-8 is base64 under "key_b64". The type, where there is one, is
- * "content_type". The object is written in two halves with the value between them, so that a large
- * value need not be copied:
+ * "content_type"; base64 always has one. The object is written whole, or in two halves with the value
+ * between them, so that a large value need not be copied:
  *
  *   api_entry_begin   {"key":"a","value":        or   {"key":"a","value_b64":"
  *   the caller        {"n":1}                    or   aGVsbG8=
@@ -30,6 +30,27 @@ void api_add_key(struct api_text *text, struct storm_slice key);
  * the memory.
  */
 bool api_entry_is_json(struct storm_slice value, struct storm_slice type, size_t json_limit);
+
+/* How the value of a whole entry is written. */
+enum api_entry_style {
+    API_ENTRY_PLAIN, /* byte for byte */
+    /* The entry is one line. Line breaks of a JSON value become blanks: inside strings JSON has none,
+     * and elsewhere both mean nothing. */
+    API_ENTRY_LINE,
+    /* The entry is one line and says every byte: JSON with line breaks is base64. */
+    API_ENTRY_EXACT,
+};
+
+struct api_entry {
+    struct storm_slice key;
+    struct storm_slice value;
+    struct storm_meta meta;
+    uint64_t revision;
+};
+
+/* Add a whole entry, without a line break at its end. */
+void api_entry_add(struct api_text *text, const struct api_entry *entry, enum api_entry_style style,
+                   size_t json_limit);
 
 void api_entry_begin(struct api_text *text, struct storm_slice key, bool is_json);
 void api_entry_end(struct api_text *text, const struct storm_meta *meta, uint64_t revision,

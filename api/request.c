@@ -74,6 +74,7 @@ void api_request_over(struct api_request *request)
     request->own = NULL;
     api_gunzip_destroy(request->gunzip);
     request->gunzip = NULL;
+    api_query_fini(&request->query);
     if (request->body_room > KEPT_BODY_MAX)
         drop_body(request);
     if (request->keys != NULL) {
@@ -117,7 +118,6 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
     request->keeps_ttl = false;
     request->grant.has_asked = false;
     request->key = storm_bytes(NULL, 0);
-    request->query.count = 0;
     memset(request->headers, 0, sizeof request->headers);
 
     size_t size = strlen(target);
@@ -310,7 +310,8 @@ static bool read_target(struct api_request *request, struct storm_slice raw_key,
         return true;
     uint8_t *bytes = request->target + (raw_query.data - request->target);
     const struct api_parameter *culprit;
-    switch (api_query_parse(bytes, raw_query.size, &request->query, &culprit)) {
+    const char *repeatable = (route->flags & API_ROUTE_REPEATS) != 0 ? route->parameters[0] : NULL;
+    switch (api_query_parse(bytes, raw_query.size, repeatable, &request->query, &culprit)) {
     case API_QUERY_ESCAPE:
         *result = api_fail_code(request, API_ERROR_invalid_escape,
                                 "The query has a '%%' that two hex digits do not follow.");
@@ -324,6 +325,9 @@ static bool read_target(struct api_request *request, struct storm_slice raw_key,
     case API_QUERY_TOO_MANY:
         *result = api_fail_code(request, API_ERROR_invalid_parameter,
                                 "There are more than %d parameters.", API_PARAMETERS_MAX);
+        return false;
+    case API_QUERY_NO_MEMORY:
+        *result = api_fail_store(request, STORM_NO_MEMORY);
         return false;
     case API_QUERY_FINE:
         break;

@@ -6,11 +6,12 @@
 #include "request.h"
 
 enum {
-    API_ROUTE_STORE = 1,  /* needs the store: 503 while starting */
-    API_ROUTE_BODY = 2,   /* takes a body; begin sets its limit */
-    API_ROUTE_PROBE = 4,  /* its 503 is an answer, not an error */
-    API_ROUTE_ASKS = 8,   /* no key in its path; the handler calls api_may() itself */
-    API_ROUTE_BATCH = 32, /* its body is bounded by limits.batch_bytes */
+    API_ROUTE_STORE = 1,    /* needs the store: 503 while starting */
+    API_ROUTE_BODY = 2,     /* takes a body; begin sets its limit */
+    API_ROUTE_PROBE = 4,    /* its 503 is an answer, not an error */
+    API_ROUTE_ASKS = 8,     /* no key in its path; the handler calls api_may() itself */
+    API_ROUTE_REPEATS = 16, /* its first parameter may stand any number of times */
+    API_ROUTE_BATCH = 32,   /* its body is bounded by limits.batch_bytes */
 };
 
 enum { API_ROUTE_PARAMETERS_MAX = 14 };
@@ -52,6 +53,9 @@ enum MHD_Result api_kv_op(struct api_request *request);
 enum MHD_Result api_batch_begin(struct api_request *request);
 enum MHD_Result api_batch(struct api_request *request);
 enum MHD_Result api_changes(struct api_request *request);
+enum MHD_Result api_kv_list(struct api_request *request);
+enum MHD_Result api_kv_delete_range(struct api_request *request);
+enum MHD_Result api_export(struct api_request *request);
 enum MHD_Result api_admin_flush(struct api_request *request);
 enum MHD_Result api_stats(struct api_request *request);
 enum MHD_Result api_healthz(struct api_request *request);

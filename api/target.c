@@ -6,6 +6,7 @@
  */
 #include "target.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int hex_digit(uint8_t byte)
@@ -90,33 +91,70 @@ static bool decode_parameter(uint8_t *bytes, size_t size, struct api_parameter *
     return is_fine;
 }
 
-enum api_query_fault api_query_parse(uint8_t *bytes, size_t size, struct api_query *query,
-                                     const struct api_parameter **culprit)
+/* Keep one more value of the repeatable parameter. `left` bytes of query are still to be read: each
+ * further one takes its name at least, and a '&' between them, so the first room is room enough. */
+static bool add_repeat(struct api_query *query, struct storm_slice value, size_t name_size,
+                       size_t left)
 {
+    if (query->repeats == NULL) {
+        size_t room = 1 + (left + 1) / (name_size + 1);
+        query->repeats = malloc(room * sizeof *query->repeats);
+        if (query->repeats == NULL)
+            return false;
+    }
+    query->repeats[query->repeat_count++] = value;
+    return true;
+}
+
+static enum api_query_fault add_parameter(struct api_query *query,
+                                          const struct api_parameter *parameter, bool may_repeat)
+{
+    for (size_t i = 0; i < query->count; i++) {
+        if (same(query->parameters[i].name, parameter->name))
+            return may_repeat ? API_QUERY_FINE : API_QUERY_TWICE;
+    }
+    if (query->count == API_PARAMETERS_MAX)
+        return API_QUERY_TOO_MANY;
+    query->parameters[query->count++] = *parameter;
+    return API_QUERY_FINE;
+}
+
+enum api_query_fault api_query_parse(uint8_t *bytes, size_t size, const char *repeatable,
+                                     struct api_query *query, const struct api_parameter **culprit)
+{
+    struct storm_slice many = storm_text(repeatable == NULL ? "" : repeatable);
     query->count = 0;
-    *culprit = NULL;
+    query->repeat_count = 0;
+    query->repeats = NULL;
     while (size > 0) {
         uint8_t *end = memchr(bytes, '&', size);
         size_t piece = end == NULL ? size : (size_t)(end - bytes);
+        size_t step = end == NULL ? size : piece + 1;
         if (piece > 0) {
-            if (query->count == API_PARAMETERS_MAX)
-                return API_QUERY_TOO_MANY;
-            struct api_parameter *parameter = &query->parameters[query->count];
+            struct api_parameter *parameter = &query->met;
             *culprit = parameter;
             if (!decode_parameter(bytes, piece, parameter))
                 return API_QUERY_ESCAPE;
-            for (size_t i = 0; i < query->count; i++) {
-                if (same(query->parameters[i].name, parameter->name))
-                    return API_QUERY_TWICE;
-            }
-            query->count++;
+            bool may_repeat = many.size != 0 && same(parameter->name, many);
+            enum api_query_fault fault = add_parameter(query, parameter, may_repeat);
+            if (fault != API_QUERY_FINE)
+                return fault;
+            if (may_repeat && !add_repeat(query, parameter->value, many.size, size - step))
+                return API_QUERY_NO_MEMORY;
         }
-        size_t step = end == NULL ? size : piece + 1;
         bytes += step;
         size -= step;
     }
     *culprit = NULL;
     return API_QUERY_FINE;
+}
+
+void api_query_fini(struct api_query *query)
+{
+    free(query->repeats);
+    query->repeats = NULL;
+    query->repeat_count = 0;
+    query->count = 0;
 }
 
 const struct api_parameter *api_query_find(const struct api_query *query, const char *name)

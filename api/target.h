@@ -35,20 +35,29 @@ enum { API_PARAMETERS_MAX = 16 };
 
 struct api_query {
     size_t count;
-    struct api_parameter parameters[API_PARAMETERS_MAX];
+    struct api_parameter parameters[API_PARAMETERS_MAX]; /* the first of each name */
+    /* Every value of the name that may stand more than once, in order; allocated. */
+    size_t repeat_count;
+    struct storm_slice *repeats;
+    struct api_parameter met; /* the last one read: where a fault was met */
 };
 
 enum api_query_fault {
     API_QUERY_FINE,
-    API_QUERY_ESCAPE,   /* a malformed percent escape */
-    API_QUERY_TOO_MANY, /* more than API_PARAMETERS_MAX */
-    API_QUERY_TWICE,    /* the same name twice */
+    API_QUERY_ESCAPE,    /* a malformed percent escape */
+    API_QUERY_TOO_MANY,  /* more than API_PARAMETERS_MAX names */
+    API_QUERY_TWICE,     /* the same name twice */
+    API_QUERY_NO_MEMORY, /* for the repeats */
 };
 
-/* Take a query apart, decoding it in place; the parameters point into it. On a fault, *culprit is
- * the parameter where it was met (NULL if none). */
-enum api_query_fault api_query_parse(uint8_t *bytes, size_t size, struct api_query *query,
-                                     const struct api_parameter **culprit);
+/*
+ * Take a query apart, decoding it in place; the parameters point into it. The parameter `repeatable`
+ * (NULL = none) may stand any number of times. On a fault, *culprit is the parameter where it was met
+ * (NULL if none). Give the query back with api_query_fini(), after a fault too.
+ */
+enum api_query_fault api_query_parse(uint8_t *bytes, size_t size, const char *repeatable,
+                                     struct api_query *query, const struct api_parameter **culprit);
+void api_query_fini(struct api_query *query);
 
 /* The parameter of that name, or NULL. */
 const struct api_parameter *api_query_find(const struct api_query *query, const char *name);

@@ -26,7 +26,7 @@ void api_text_fini(struct api_text *text)
     api_text_init(text, text->max);
 }
 
-static bool reserve(struct api_text *text, size_t size)
+bool api_text_reserve(struct api_text *text, size_t size)
 {
     if (text->has_failed || size > text->max - text->size) {
         text->has_failed = true;
@@ -50,7 +50,7 @@ static bool reserve(struct api_text *text, size_t size)
 
 void api_text_add(struct api_text *text, const void *data, size_t size)
 {
-    if (size == 0 || !reserve(text, size))
+    if (size == 0 || !api_text_reserve(text, size))
         return;
     memcpy(text->data + text->size, data, size);
     text->size += size;
@@ -158,11 +158,30 @@ void api_text_add_json(struct api_text *text, struct storm_slice bytes)
     api_text_add(text, "\"", 1);
 }
 
+static bool is_unreserved(uint8_t byte)
+{
+    return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') ||
+           (byte >= '0' && byte <= '9') || byte == '-' || byte == '.' || byte == '_' || byte == '~';
+}
+
+void api_text_add_percent(struct api_text *text, struct storm_slice bytes)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    for (size_t i = 0; i < bytes.size; i++) {
+        uint8_t byte = bytes.data[i];
+        char escaped[3] = {'%', digits[byte >> 4], digits[byte & 15]};
+        if (is_unreserved(byte))
+            api_text_add(text, &byte, 1);
+        else
+            api_text_add(text, escaped, sizeof escaped);
+    }
+}
+
 void api_text_add_base64(struct api_text *text, struct storm_slice bytes)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     size_t groups = bytes.size / 3 + (bytes.size % 3 != 0);
-    if (bytes.size == 0 || !reserve(text, groups * 4))
+    if (bytes.size == 0 || !api_text_reserve(text, groups * 4))
         return;
     char *out = text->data + text->size;
     for (size_t i = 0; i < bytes.size; i += 3) {

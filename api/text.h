@@ -24,6 +24,10 @@ struct api_text {
 void api_text_init(struct api_text *text, size_t max);
 void api_text_fini(struct api_text *text);
 
+/* Make room for `size` more bytes, which the caller writes behind the end and then counts in ->size:
+ * for what is added in many small pieces. False when the text has failed. */
+bool api_text_reserve(struct api_text *text, size_t size);
+
 void api_text_add(struct api_text *text, const void *data, size_t size);
 void api_text_adds(struct api_text *text, const char *word);
 void api_text_addf(struct api_text *text, const char *format, ...)
@@ -31,6 +35,9 @@ void api_text_addf(struct api_text *text, const char *format, ...)
 
 /* A JSON string with its quotes. Bytes that are no UTF-8 become U+FFFD. */
 void api_text_add_json(struct api_text *text, struct storm_slice bytes);
+
+/* Percent-encoded for a query: all but letters, digits and "-._~". */
+void api_text_add_percent(struct api_text *text, struct storm_slice bytes);
 
 /* Base64 (RFC 4648, padded), without quotes. */
 void api_text_add_base64(struct api_text *text, struct storm_slice bytes);

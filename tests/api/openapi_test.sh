@@ -78,6 +78,22 @@ jq '.paths."/kv/{key}".put.responses."400".content."application/problem+json".sc
     "$WORK/openapi.json" | tr -d '\n' >"$WORK/codes"
 req GET /kv/none
 expect_json ".code | IN($(cat "$WORK/codes")[])"
+echo "the examples of lists, executed, answer what they say"
+req PUT /kv/user:1 -d '{"name":"Ada"}'
+jq -r '.paths."/kv".get.responses."200".content."application/json".examples[] |
+    .summary + " " + (.value | keys | tojson)' "$WORK/openapi.json" >"$WORK/examples"
+check "there are examples" test -s "$WORK/examples"
+while read -r method target members; do
+    req "$method" "$target"
+    expect_status 200
+    expect_json "keys == $members"
+done <"$WORK/examples"
+req GET '/kv?prefix=user:' -H 'Accept: application/x-ndjson'
+jq -r '.paths."/kv".get.responses."200".content."application/x-ndjson".example' \
+    "$WORK/openapi.json" | jq -sc '[.[] | keys]' >"$WORK/members"
+check_equal "lines have the members of the example" "$(jq -sc '[.[] | keys]' "$WORK/body")" \
+    "$(cat "$WORK/members")"
+
 # Every problem code in the server's table is documented, and the other way round.
 printf '%s\n' '#define API_ERROR(code, ...) ERROR code' '#include "errors.def"' |
     cc -E -P -x c -I"$SOURCE_DIR/api" - | sed -n 's/^ *ERROR \([a-z_]*\)$/\1/p' | sort >"$WORK/errors"

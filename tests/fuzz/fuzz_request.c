@@ -52,8 +52,10 @@ static void read_target(struct storm_slice raw, uint8_t *owned)
     struct api_query query;
     const struct api_parameter *culprit;
     uint8_t *bytes = owned + (target.query.data - owned);
-    if (api_query_parse(bytes, target.query.size, &query, &culprit) != API_QUERY_FINE)
+    if (api_query_parse(bytes, target.query.size, "key", &query, &culprit) != API_QUERY_FINE) {
+        api_query_fini(&query);
         return;
+    }
     for (size_t i = 0; i < query.count; i++) {
         uint64_t ms;
         if (api_parse_rfc3339(query.parameters[i].value, &ms)) {
@@ -65,6 +67,7 @@ static void read_target(struct storm_slice raw, uint8_t *owned)
         if (api_parse_duration(query.parameters[i].value, &ms))
             require(ms >= 1000);
     }
+    api_query_fini(&query);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

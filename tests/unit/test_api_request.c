@@ -99,7 +99,7 @@ static enum api_query_fault parse(const char *text, uint8_t buffer[512], struct 
 {
     const struct api_parameter *culprit;
     memcpy(buffer, text, strlen(text));
-    return api_query_parse(buffer, strlen(text), query, &culprit);
+    return api_query_parse(buffer, strlen(text), "key", query, &culprit);
 }
 
 static void query_is_taken_apart_and_decoded(void **state)
@@ -128,6 +128,30 @@ static void query_faults_are_told_apart(void **state)
     assert_int_equal(parse("a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p", buffer, &query), API_QUERY_FINE);
     assert_int_equal(parse("a&b&c&d&e&f&g&h&i&j&k&l&m&n&o&p&q", buffer, &query),
                      API_QUERY_TOO_MANY);
+}
+
+static void only_the_repeatable_parameter_may_stand_many_times(void **state)
+{
+    (void)state;
+    uint8_t buffer[512];
+    struct api_query query;
+    assert_int_equal(parse("key=a&x=1&k%65y=b%26&key&key=", buffer, &query), API_QUERY_FINE);
+    assert_int_equal(query.count, 2);
+    assert_int_equal(query.repeat_count, 4);
+    assert_slice(query.repeats[0], "a");
+    assert_slice(query.repeats[1], "b&");
+    assert_slice(query.repeats[2], "");
+    assert_slice(api_query_find(&query, "key")->value, "a");
+    api_query_fini(&query);
+    assert_int_equal(parse("key&key&key&x&x", buffer, &query), API_QUERY_TWICE);
+    assert_int_equal(query.repeat_count, 3);
+    api_query_fini(&query);
+    char many[512] = "";
+    for (int i = 0; i < 100; i++)
+        strcat(many, "&key");
+    assert_int_equal(parse(many, buffer, &query), API_QUERY_FINE);
+    assert_int_equal(query.repeat_count, 100);
+    api_query_fini(&query);
 }
 
 static void tags_match_as_their_field_compares(void **state)
@@ -337,6 +361,7 @@ int main(void)
         cmocka_unit_test(broken_escapes_are_refused),
         cmocka_unit_test(query_is_taken_apart_and_decoded),
         cmocka_unit_test(query_faults_are_told_apart),
+        cmocka_unit_test(only_the_repeatable_parameter_may_stand_many_times),
         cmocka_unit_test(tags_match_as_their_field_compares),
         cmocka_unit_test(foreign_tags_are_legal_and_never_match),
         cmocka_unit_test(what_is_no_list_of_tags_is_refused),
