@@ -23,6 +23,7 @@ enum MHD_Result api_hand_to_worker(struct api_request *request,
 void api_wait_begin(struct api_request *request, api_handler then);
 enum MHD_Result api_wait(struct api_request *request);
 void api_wait_over(struct api_request *request);
+
 /* Let the other connections of this HTTP thread have their turn, then go on with `then`: for work
  * that is done in slices because all of it would take too long. */
 enum MHD_Result api_yield(struct api_request *request, api_handler then);

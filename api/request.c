@@ -109,6 +109,7 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
     request->route = NULL;
     request->framing_fault = NULL;
     request->has_body = false;
+    request->take = NULL;
     request->content_length = 0;
     request->body_limit = 0;
     request->body_size = 0;
@@ -409,8 +410,7 @@ enum MHD_Result api_request_headers(struct api_request *request, const char *met
 
 /* ---- Body ---- */
 
-/* Make room for `size` more bytes. */
-static bool reserve_body(struct api_request *request, size_t size)
+bool api_request_reserve_body(struct api_request *request, size_t size)
 {
     size_t needed = request->body_size + size;
     if (needed <= request->body_room)
@@ -480,7 +480,7 @@ static bool append_body(void *cls, const void *data, size_t size)
         request->is_body_too_large = true;
         return false;
     }
-    if (!reserve_body(request, size))
+    if (!api_request_reserve_body(request, size))
         return false;
     memcpy(request->body + request->body_size, data, size);
     request->body_size += size;
@@ -498,14 +498,9 @@ static enum MHD_Result fail_body(struct api_request *request, enum api_gunzip_st
     return api_fail_code(request, API_ERROR_overloaded, "There is no memory for this body now.");
 }
 
-enum MHD_Result api_request_body(struct api_request *request, const void *data, size_t size)
+/* Keep a piece of the body. */
+static enum MHD_Result keep_body(struct api_request *request, const void *data, size_t size)
 {
-    request->body_seen += size;
-    if (request->held != NULL || (request->route->flags & API_ROUTE_BODY) == 0) {
-        /* Dropped. Past the bound there is nothing left but to cut the connection. */
-        uint64_t bound = request->held != NULL ? API_DISCARD_MAX : API_STRAY_BODY_MAX;
-        return request->body_seen > bound ? MHD_NO : MHD_YES;
-    }
     if (request->gunzip == NULL)
         return append_body(request, data, size) ? MHD_YES : fail_body(request, API_GUNZIP_STOPPED);
     /* What arrives has the same bound as what comes out: a stream may be long and hold nothing. */
@@ -515,6 +510,24 @@ enum MHD_Result api_request_body(struct api_request *request, const void *data, 
             ? API_GUNZIP_STOPPED
             : api_gunzip_feed(request->gunzip, storm_bytes(data, size), append_body, request);
     return status == API_GUNZIP_OK ? MHD_YES : fail_body(request, status);
+}
+
+enum MHD_Result api_request_body(struct api_request *request, const void *data, size_t *size)
+{
+    size_t given = *size;
+    if (request->held == NULL && request->take != NULL) {
+        enum MHD_Result result = request->take(request, data, size);
+        if (request->held != NULL)
+            *size = 0;
+        return result;
+    }
+    *size = 0;
+    request->body_seen += given;
+    if (request->held == NULL && (request->route->flags & API_ROUTE_BODY) != 0)
+        return keep_body(request, data, given);
+    /* Dropped. Past the bound there is nothing left but to cut the connection. */
+    uint64_t bound = request->held != NULL ? API_DISCARD_MAX : API_STRAY_BODY_MAX;
+    return request->body_seen > bound ? MHD_NO : MHD_YES;
 }
 
 enum MHD_Result api_request_ready(struct api_request *request)

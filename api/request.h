@@ -6,6 +6,9 @@
  *              route, key    arrive     v  |
  *                                     WAITING (suspended)
  *
+ * A route that takes its body in pieces (request->take) may wait in the middle of it, and goes back
+ * from WAITING to BODY.
+ *
  * An answer that is decided before READY is held until the body has been read and dropped:
  * libmicrohttpd 0.9.75 closes the connection after an earlier one. Where closing is right (broken
  * framing, a client that asked with Expect: 100-continue, a body too long to drop) it goes out at
@@ -122,6 +125,10 @@ struct api_request {
     bool is_body_too_large;
     struct api_gunzip *gunzip; /* the body comes compressed; NULL = it does not */
 
+    /* Set by a begin that wants the body in pieces: takes what it can, and leaves in *size how much it
+     * has not taken, which is only allowed when it has suspended the connection. */
+    enum MHD_Result (*take)(struct api_request *request, const uint8_t *data, size_t *size);
+
     struct MHD_Response *held; /* an answer that waits for the end of the body */
 
     /* What handlers keep from one step to the next. */
@@ -184,8 +191,10 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
 /* The header fields are complete: check, route, let the route look. */
 enum MHD_Result api_request_headers(struct api_request *request, const char *method,
                                     const char *version);
-/* Some of the body has come. */
-enum MHD_Result api_request_body(struct api_request *request, const void *data, size_t size);
+/* Some of the body has come; *size becomes what was not taken (see request->take). */
+enum MHD_Result api_request_body(struct api_request *request, const void *data, size_t *size);
+/* Make room for `size` more bytes at the end of request->body. False when there is no memory. */
+bool api_request_reserve_body(struct api_request *request, size_t size);
 /* All of the request has come. */
 enum MHD_Result api_request_ready(struct api_request *request);
 /* The answer is out, or never will be: be as after init. */

@@ -56,6 +56,8 @@ enum MHD_Result api_changes(struct api_request *request);
 enum MHD_Result api_kv_list(struct api_request *request);
 enum MHD_Result api_kv_delete_range(struct api_request *request);
 enum MHD_Result api_export(struct api_request *request);
+enum MHD_Result api_import_begin(struct api_request *request);
+enum MHD_Result api_import(struct api_request *request);
 enum MHD_Result api_admin_flush(struct api_request *request);
 enum MHD_Result api_stats(struct api_request *request);
 enum MHD_Result api_healthz(struct api_request *request);

@@ -181,6 +181,35 @@ static void *on_first_line(void *cls, const char *target, struct MHD_Connection 
     return &connection->request;
 }
 
+/* The body, in pieces, and then its end. */
+static enum MHD_Result on_body(struct api_connection *connection, const char *upload,
+                               size_t *upload_size)
+{
+    struct api_request *request = &connection->request;
+    if (*upload_size == 0) {
+        enter_phase(connection, API_PHASE_ANSWER);
+        return api_request_ready(request);
+    }
+    size_t size = *upload_size;
+    enum MHD_Result result = api_request_body(request, upload, upload_size);
+    atomic_fetch_add_explicit(&connection->phase_bytes, size - *upload_size, memory_order_relaxed);
+    /* While the server works on what it has, the client is not slow. */
+    if (request->stage == API_STAGE_WAITING)
+        enter_phase(connection, API_PHASE_ANSWER);
+    return result;
+}
+
+static enum MHD_Result on_resumed(struct api_connection *connection, const char *upload,
+                                  size_t *upload_size)
+{
+    struct api_request *request = &connection->request;
+    enum MHD_Result result = api_resumed(request);
+    if (result != MHD_YES || request->stage != API_STAGE_BODY)
+        return result;
+    enter_phase(connection, API_PHASE_BODY);
+    return on_body(connection, upload, upload_size);
+}
+
 static enum MHD_Result on_request(void *cls, struct MHD_Connection *handle, const char *url,
                                   const char *method, const char *version, const char *upload,
                                   size_t *upload_size, void **context)
@@ -197,16 +226,9 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *handle, cons
         enter_phase(connection, API_PHASE_BODY);
         return api_request_headers(request, method, version);
     case API_STAGE_BODY:
-        if (*upload_size != 0) {
-            size_t size = *upload_size;
-            *upload_size = 0;
-            atomic_fetch_add_explicit(&connection->phase_bytes, size, memory_order_relaxed);
-            return api_request_body(request, upload, size);
-        }
-        enter_phase(connection, API_PHASE_ANSWER);
-        return api_request_ready(request);
+        return on_body(connection, upload, upload_size);
     case API_STAGE_WAITING:
-        return api_resumed(request);
+        return on_resumed(connection, upload, upload_size);
     default:
         return MHD_YES;
     }

@@ -78,8 +78,14 @@ jq '.paths."/kv/{key}".put.responses."400".content."application/problem+json".sc
     "$WORK/openapi.json" | tr -d '\n' >"$WORK/codes"
 req GET /kv/none
 expect_json ".code | IN($(cat "$WORK/codes")[])"
-echo "the examples of lists, executed, answer what they say"
-req PUT /kv/user:1 -d '{"name":"Ada"}'
+echo "the examples of lists and imports, executed, answer what they say"
+jq -j '.paths."/import".post.requestBody.content."application/x-ndjson".example' \
+    "$WORK/openapi.json" >"$WORK/import"
+req POST /import --data-binary "@$WORK/import"
+expect_json '.imported == 2 and .failed == 0'
+jq '.paths."/import".post.responses."200".content."application/json".example | keys' \
+    "$WORK/openapi.json" | tr -d '\n' >"$WORK/members"
+expect_json "keys == $(cat "$WORK/members")"
 jq -r '.paths."/kv".get.responses."200".content."application/json".examples[] |
     .summary + " " + (.value | keys | tojson)' "$WORK/openapi.json" >"$WORK/examples"
 check "there are examples" test -s "$WORK/examples"
