@@ -115,7 +115,7 @@ req GET '/kv?select=keys'
 expect_json '.keys == ["a9","b1","b2","b3"]'
 
 echo "beside writers: when nothing came in between, the number is exact"
-for round in 1 2 3 4 5; do
+for _ in 1 2 3 4 5; do
     # shellcheck disable=SC2016 # the inner shell expands it
     timeout 60 bash -c 'for i in $(seq 30); do
         curl -s -o "$1" -X PUT "$0/kv/race:$i" -d 1; done' "$URL" "$WORK/race" &

@@ -237,9 +237,30 @@ head -c 200000000 /dev/zero | gzip -9 >"$WORK/in"
 import '' -H 'Content-Encoding: gzip'
 expect_problem 413 value_too_large
 
+echo "commits that are waited for in the middle of the body, and a store that wants time"
+storm_stop
+DATA=$first.waits
+storm_start --wal.sync=always --memtable.bytes=64KiB --write_buffer.bytes=1MiB
+awk 'BEGIN { for (i = 0; i < 30000; i++)
+    printf "{\"key\":\"w%06d\",\"value\":\"%0150d\"}\n", i * 7919 % 30000, i }' >"$WORK/in"
+gzip -kf "$WORK/in"
+req POST /import -T "$WORK/in"
+expect_status 200
+expect_json '.imported == 30000 and .failed == 0 and .revision == 30'
+req POST /import -T "$WORK/in.gz" -H 'Content-Encoding: gzip'
+expect_json '.imported == 30000 and .failed == 0'
+req DELETE '/kv?start=w010000&end=w020000'
+expect_json '.deleted == 10000'
+req POST '/import?mode=insert' -T - -H 'Transfer-Encoding: chunked' <"$WORK/in"
+expect_json '.imported == 10000 and .failed == 20000 and (.errors | length) == 100'
+req GET '/kv?select=count'
+expect_json '.count == 30000'
+req GET /kv/w007919
+expect_body "$(printf '"%0150d"' 1)"
+
 echo "a client that goes away in the middle leaves what was committed, and nothing behind"
 raw 'POST /import HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{"key":"gone","value":1}\n' 0.3 >"$WORK/out"
-req GET /kv/after
+req GET /kv/w000001
 expect_status 200
 storm_stop
 check_equal "the server ends well" "$?" 0
