@@ -159,33 +159,3 @@ bool api_accept_names(struct storm_slice field, const char *type)
     }
     return false;
 }
-
-/* Whether the parameters of an encoding are q=0, q=0.0 and so on: not wanted. */
-static bool is_refused(struct storm_slice parameters)
-{
-    struct storm_slice value = parameters;
-    struct storm_slice name = api_trim(take_until(&value, '='));
-    value = api_trim(value);
-    if (!api_equals_nocase(name, "q") || value.size == 0)
-        return false;
-    for (size_t i = 0; i < value.size; i++) {
-        if (value.data[i] != '0' && value.data[i] != '.')
-            return false;
-    }
-    return true;
-}
-
-bool api_accepts_gzip(struct storm_slice field)
-{
-    struct storm_slice rest = field;
-    bool accepts_any = false;
-    while (rest.size > 0) {
-        struct storm_slice parameters = take_until(&rest, ',');
-        struct storm_slice coding = take_until(&parameters, ';');
-        if (api_equals_nocase(coding, "gzip") || api_equals_nocase(coding, "x-gzip"))
-            return !is_refused(parameters);
-        if (api_equals(coding, "*"))
-            accepts_any = !is_refused(parameters);
-    }
-    return accepts_any;
-}

@@ -52,9 +52,6 @@ enum api_media api_media_parse(struct storm_slice field);
 /* Whether a stored type is JSON: empty, application/json or anything + "+json". */
 bool api_media_is_json(struct storm_slice type);
 
-/* Whether Accept-Encoding takes gzip: it is named, or '*' is, and not with q=0. */
-bool api_accepts_gzip(struct storm_slice field);
-
 /* Whether Accept names the type itself (wildcards do not count: they express no wish). */
 bool api_accept_names(struct storm_slice field, const char *type);
 

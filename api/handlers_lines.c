@@ -15,6 +15,7 @@
  */
 #include <stdlib.h>
 
+#include "gzip.h"
 #include "kv.h"
 #include "list.h"
 #include "moment.h"
