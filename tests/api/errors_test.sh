@@ -91,7 +91,7 @@ CHECKS=$((CHECKS + 1))
 grep -q '100 Continue' <<<"$answer" && fail "100 Continue was sent before 413"
 
 echo "routes and methods"
-for path in /nothing /kv /kvx /admin /admin/flush/ /Stats //stats /stats/ /openapi /admin/../stats; do
+for path in /nothing /KV /kvx /admin /admin/flush/ /Stats //stats /stats/ /openapi /admin/../stats; do
     req GET "$path"
     expect_problem 404 route_not_found
 done
