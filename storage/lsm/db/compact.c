@@ -356,7 +356,6 @@ static bool run_next(struct compactor *compactor)
         run(compactor, &job);
     }
     pthread_mutex_lock(&db->mu);
-    db->is_compacting = false;
     if (lacks_room)
         wait_for_room(compactor);
     else if (!is_found && has_list)
@@ -367,6 +366,7 @@ static bool run_next(struct compactor *compactor)
     sdb_compaction_fini(&job);
     sdb_garbage_collect(db);
     pthread_mutex_lock(&db->mu);
+    db->is_compacting = false; /* its inputs, too, are off the disk */
     if (!has_list) {
         compactor->retry_ns = db->tuning.retry_ns;
         while (db->manuals != NULL)
