@@ -386,14 +386,13 @@ static void what_nobody_syncs_is_written_out_all_the_same(void **state)
 static void *fill_a_segment(void *arg)
 {
     struct job *job = arg;
+    static const uint8_t bytes[16 << 10];
     char key[16];
-    uint8_t *bytes = calloc(1, 1 << 20);
     job->status = STORM_OK;
     for (int i = 0; i < 40 && job->status == STORM_OK; i++) {
         snprintf(key, sizeof key, "large%d", i);
-        job->status = storm_put(store.db, storm_text(key), storm_bytes(bytes, 1 << 20));
+        job->status = storm_put(store.db, storm_text(key), storm_bytes(bytes, sizeof bytes));
     }
-    free(bytes);
     atomic_store(&job->is_done, true);
     return NULL;
 }
@@ -402,12 +401,14 @@ static void a_segment_is_not_left_during_its_sync(void **state)
 {
     struct job job = {0};
     struct storm_stats stats;
+    struct sdb_tuning tuning;
     (void)state;
+    sdb_tuning_init(&tuning, &store.options);
+    tuning.segment_bytes = 1 << 20;
     store_close(&store);
-    store.options.memtable_bytes = 128 << 20; /* flushes have no part in this */
-    store.options.write_buffer_bytes = 256 << 20;
+    store.tuning = &tuning;
     store_open(&store);
-    /* Of a segment's 64 MiB this takes 40, and the same again comes to its end. */
+    /* Of a segment's 1024 KiB this takes 640, and the same again comes to its end. */
     start(&job, fill_a_segment, NULL);
     finish(&job);
     assert_int_equal(job.status, STORM_OK);
