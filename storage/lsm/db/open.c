@@ -501,7 +501,6 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
     free(view);
     if (status != STORM_OK) {
         sdb_open_error(db->os->errors, status, dir, error);
-        db->is_closing = true;
         (void)sdb_lsm_close(&db->base);
         return status;
     }
