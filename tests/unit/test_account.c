@@ -16,7 +16,7 @@
 
 enum { KIB = 1 << 10, VALUE = 200 };
 
-static unsigned held_lines;
+static _Atomic unsigned held_lines; /* several threads of a store log */
 
 static void look_for_held(void *ctx, enum storm_log_level level, const char *line)
 {
