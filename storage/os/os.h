@@ -121,8 +121,8 @@ static inline storm_status sdb_pwrite(struct sdb_file *file, uint64_t offset, co
  * The same through a mapping of the file, without a system call for most stores: for many small
  * pieces one behind the other, below what sdb_allocate() has reserved, by one thread at a time.
  * Other calls see what was stored as if it had been written, and sdb_sync makes it durable; whoever
- * stores may cut the file too, nobody else. STORM_UNSUPPORTED, with nothing stored and nothing recorded, where
- * it can not be done safely: write instead.
+ * stores may cut the file too, nobody else. STORM_UNSUPPORTED, with nothing stored and nothing
+ * recorded, where it can not be done safely: write instead.
  */
 static inline storm_status sdb_store(struct sdb_file *file, uint64_t offset,
                                      const struct iovec *parts, int count)

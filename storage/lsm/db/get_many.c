@@ -118,7 +118,8 @@ static void gather(struct many *many, struct storm_lookup *lookups, size_t count
 
 /* ---- Memtables ---- */
 
-/* Give a key what was found for it, with the reference to its block. The clock is read once, and only when something expires. */
+/* Give a key what was found for it, with the reference to its block. The clock is read once, and only
+ * when something expires. */
 static void settle(struct many *many, struct storm_lookup *lookup, struct sdb_found *found)
 {
     if (sdb_tag_revision(found->tag) < sdb_view_floor(many->view, lookup->key, many->revision)) {
