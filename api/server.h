@@ -63,7 +63,7 @@ struct api_server {
 
     pthread_mutex_t keys_mu;
     struct api_keys *keys; /* keys_mu */
-    struct api_hub *hub; /* const: of those who watch the store */
+    struct api_hub *hub;   /* const: of those who watch the store */
 
     pthread_mutex_t mu;
     pthread_cond_t changed;             /* a connection ended, or a request while draining */

@@ -214,8 +214,9 @@ static int dial(int receive_room)
 static void ask(int fd, const char *method, const char *path, const char *what, const char *version)
 {
     char text[256];
-    int size = snprintf(text, sizeof text, "%s %s HTTP/%s\r\nHost: localhost\r\nX-Request-Id: %s\r\n\r\n",
-                        method, path, version, what);
+    int size =
+        snprintf(text, sizeof text, "%s %s HTTP/%s\r\nHost: localhost\r\nX-Request-Id: %s\r\n\r\n",
+                 method, path, version, what);
     assert_int_equal(send(fd, text, (size_t)size, MSG_NOSIGNAL), size);
 }
 
