@@ -5,6 +5,8 @@
 #   WORK     a temporary directory, removed at the end
 #   PORT     of the server that storm_start started; URL is http://127.0.0.1:$PORT
 #   STATUS, $WORK/body, $WORK/headers   the last answer
+#   CONTRACT_RECORD   a file: what is sent to URL goes through contract_proxy.js, which holds it against
+#            openapi.yaml and records it there; a violation fails. PORT stays the server's own.
 #
 # A check that fails prints where it stands, the request and the answer; the script goes on, and
 # `finish` makes it exit with 1. What cannot be gone on from ends it at once with `die`.
@@ -124,6 +126,27 @@ storm_wait() {
     return 1
 }
 
+# contract_front: the validating proxy stands before the server that has been started; one proxy for
+# all the servers of a test. Sets URL.
+PROXY_PORT=
+contract_front() {
+    local i
+    echo "$PORT" >"$WORK/proxy.upstream"
+    if [ -z "$PROXY_PORT" ]; then
+        : >"$WORK/proxy.port"
+        node "$SOURCE_DIR/tests/api/contract_proxy.js" "$SOURCE_DIR/openapi.yaml" \
+            "$WORK/proxy.upstream" "$CONTRACT_RECORD" >"$WORK/proxy.port" 2>"$WORK/proxy.log" &
+        CHILDREN+=("$!")
+        for ((i = 0; i < 1500; i++)); do
+            read -r PROXY_PORT <"$WORK/proxy.port" && break
+            kill -0 "${CHILDREN[-1]}" 2>/dev/null || break
+            sleep 0.02
+        done
+        [ -n "$PROXY_PORT" ] || die "the validating proxy did not start: $(cat "$WORK/proxy.log")"
+    fi
+    URL=http://127.0.0.1:$PROXY_PORT
+}
+
 # storm_start [options]: start and wait. Another process may have taken the port meanwhile.
 storm_start() {
     local try
@@ -131,7 +154,10 @@ storm_start() {
         cat "$WORK/log" >>"$WORK/log.before" 2>/dev/null
         : >"$WORK/log"
         storm_spawn "$@"
-        storm_wait && return 0
+        if storm_wait; then
+            [ -z "${CONTRACT_RECORD:-}" ] || contract_front
+            return 0
+        fi
         kill -9 "$PID" 2>/dev/null
         wait "$PID" 2>/dev/null
         grep -qi 'in use' "$WORK/log" || break
@@ -164,6 +190,7 @@ req() {
     STATUS=$(curl -sS -g --path-as-is --max-time 30 -D "$WORK/headers" \
         -w '%{http_code}' "${how[@]}" "$@" "$URL$target" 2>"$WORK/curl") ||
         REQUEST="$REQUEST ($(cat "$WORK/curl"))"
+    if grep -qi '^sl-violations:' "$WORK/headers"; then fail_answer "openapi.yaml says otherwise"; fi
 }
 
 # header NAME: its value in the last answer (the last of several answers).

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
-# openapi.yaml: the linter is content with it, and its operations are the routes that the server has,
-# in both directions. Needs the tools of tests/package.json (./tests/run.sh tools).
+# openapi.yaml: the linters are content with it, its operations are the routes that the server has, in
+# both directions, and its examples are executed; every request here goes through the validating proxy,
+# so every answer is what the document says. Needs the tools of tests/package.json (./tests/run.sh tools).
 # shellcheck source=tests/api/lib.sh
 . "$(dirname "$0")/lib.sh"
 export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true NO_COLOR=1 CI=true
 REDOCLY=$SOURCE_DIR/tests/node_modules/.bin/redocly
 [ -x "$REDOCLY" ] || die "the linter is missing: run ./tests/run.sh tools"
+SPECTRAL=$SOURCE_DIR/tests/node_modules/.bin/spectral
+[ -x "$SPECTRAL" ] || die "the other linter is missing: run ./tests/run.sh tools"
+CONTRACT_RECORD=$WORK/record
 cd "$SOURCE_DIR/tests/api" || die "no tests/api"
 
 echo "the linter"
@@ -15,6 +19,10 @@ if ! "$REDOCLY" lint --config redocly.yaml ../../openapi.yaml >"$WORK/lint" 2>&1
 fi
 check "nothing is ignored" test ! -e .redocly.lint-ignore.yaml
 check_not "there is no warning" grep -i warning "$WORK/lint"
+if ! "$SPECTRAL" lint --quiet --fail-severity hint -r spectral.yaml ../../openapi.yaml >"$WORK/lint" 2>&1; then
+    fail "the other linter complains"
+    cat "$WORK/lint"
+fi
 "$REDOCLY" bundle --config redocly.yaml --dereferenced --ext json \
     -o "$WORK/openapi.json" ../../openapi.yaml >"$WORK/bundle" 2>&1 || die "$(cat "$WORK/bundle")"
 
@@ -78,6 +86,26 @@ jq '.paths."/kv/{key}".put.responses."400".content."application/problem+json".sc
     "$WORK/openapi.json" | tr -d '\n' >"$WORK/codes"
 req GET /kv/none
 expect_json ".code | IN($(cat "$WORK/codes")[])"
+echo "the examples of requests, executed"
+# One line for each: method, path, required query parameters with their examples, media type, body.
+jq -c '.paths | to_entries[] | .key as $path | .value | (.parameters // []) as $common |
+    to_entries[] | select(.key != "parameters") | .key as $method | .value as $operation |
+    ([$common[], $operation.parameters[]?] | map(select(.in == "query" and .required)) |
+        map(.name + "=" + (.example | tostring)) | join("&")) as $query |
+    $operation.requestBody.content // {} | to_entries[] | .key as $type | .value |
+    (.examples // {} | [.[].value]) + (if has("example") then [.example] else [] end) | .[] |
+    [($method | ascii_upcase), $path, $query, $type, if type == "string" then . else tojson end]' \
+    "$WORK/openapi.json" >"$WORK/requests"
+check "there are examples of requests" test "$(wc -l <"$WORK/requests")" -ge 2
+while read -r example; do
+    IFS=$'\t' read -r method path query type < <(jq -r '.[0:4] | map(if . == "" then "=" else . end) | @tsv' <<<"$example")
+    [ "$query" = "=" ] && query=
+    jq -j '.[4]' <<<"$example" >"$WORK/example"
+    req "$method" "${path/\{key\}/user:1}${query:+?$query}" -H "Content-Type: $type" \
+        --data-binary "@$WORK/example"
+    case $STATUS in 2??) ;; *) fail_answer "the example is answered $STATUS" ;; esac
+done <"$WORK/requests"
+
 echo "the examples of lists and imports, executed, answer what they say"
 jq -j '.paths."/import".post.requestBody.content."application/x-ndjson".example' \
     "$WORK/openapi.json" >"$WORK/import"
