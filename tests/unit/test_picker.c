@@ -232,6 +232,44 @@ static void a_table_is_moved_when_it_meets_nothing_and_needs_no_rewriting(void *
     tree_fini(&tree);
 }
 
+static void the_oldest_of_level_0_is_moved_when_it_meets_none_of_the_others(void **state)
+{
+    static const char *const keys[] = {"m1", "m3", "m5", "m7", "m9"};
+    struct tree tree;
+    (void)state;
+    tree_init(&tree);
+    add_settled(&tree, 8 * MIB);
+    for (size_t i = 0; i < 8; i += 2)
+        add(&tree, 0, keys[i / 2], keys[i / 2 + 1], 8 * MIB);
+    assert_true(pick(&tree)); /* each begins with the key that the one before it ends with */
+    assert_false(tree.pick.is_move);
+    assert_int_equal(tree.pick.from.count, 4);
+    tree_fini(&tree);
+
+    tree_init(&tree);
+    add_settled(&tree, 8 * MIB);
+    struct sdb_table_file *oldest = add(&tree, 0, "m1", "m2", 8 * MIB);
+    for (size_t i = 1; i < 4; i++)
+        add(&tree, 0, keys[i], keys[i], 8 * MIB);
+    assert_true(pick(&tree));
+    assert_true(tree.pick.is_move);
+    assert_int_equal(tree.pick.reason, SDB_PICK_SIZE);
+    assert_int_equal(tree.pick.output, SDB_LAST_LEVEL);
+    assert_int_equal(tree.pick.from.count, 1);
+    assert_ptr_equal(tree.pick.from.files[0], oldest);
+    oldest->codec = STORM_CODEC_LZ4; /* has to be rewritten: then all together */
+    assert_true(pick(&tree));
+    assert_false(tree.pick.is_move);
+    assert_int_equal(tree.pick.from.count, 4);
+    oldest->codec = STORM_CODEC_NONE;
+    oldest->is_quarantined = true; /* stays, and what is newer may go: it meets none of them */
+    tree.input.is_idle = true;
+    assert_true(pick(&tree));
+    assert_true(tree.pick.is_move);
+    assert_memory_equal(tree.pick.from.files[0]->smallest.data, "m3", 2);
+    tree_fini(&tree);
+}
+
 static void a_level_above_the_base_is_drained(void **state)
 {
     struct tree tree;
@@ -692,6 +730,7 @@ int main(void)
         cmocka_unit_test(small_neighbours_are_taken_in),
         cmocka_unit_test(a_full_level_gives_its_tables_in_turn),
         cmocka_unit_test(a_table_is_moved_when_it_meets_nothing_and_needs_no_rewriting),
+        cmocka_unit_test(the_oldest_of_level_0_is_moved_when_it_meets_none_of_the_others),
         cmocka_unit_test(a_level_above_the_base_is_drained),
         cmocka_unit_test(garbage_above_the_last_level_is_merged_down),
         cmocka_unit_test(garbage_of_a_busy_store_waits_for_two_base_levels),

@@ -218,6 +218,24 @@ static bool build(const struct sdb_pick_input *input, enum sdb_reason reason, un
 }
 
 /*
+ * Whether the oldest of a run of level 0, at `oldest`, goes down by itself, as it is: a load in the
+ * order of keys leaves tables that overlap nothing, and to merge them with one another would only
+ * copy them.
+ */
+static bool build_level0_move(const struct sdb_pick_input *input, enum sdb_reason reason,
+                              size_t begin, size_t oldest, struct sdb_pick *pick)
+{
+    const struct sdb_level *level = &input->version->levels[0];
+    struct sdb_level alone = run_of(level, oldest, 1);
+    struct range range = range_of(&alone);
+    for (size_t i = begin; i < oldest; i++) {
+        if (overlaps(level->files[i], range))
+            return false;
+    }
+    return build(input, reason, 0, oldest, 1, pick) && pick->is_move;
+}
+
+/*
  * A job out of level 0: the oldest tables first, as many as no quarantined one stands among; a run
  * in front of (newer than) a quarantined table goes only if it overlaps nothing behind it. Only
  * tables numbered below `before`.
@@ -238,7 +256,8 @@ static bool build_level0(const struct sdb_pick_input *input, enum sdb_reason rea
             bool is_free = true;
             for (size_t i = end; i < level->count; i++)
                 is_free = is_free && !overlaps(level->files[i], range);
-            if (is_free && build(input, reason, 0, begin, end - begin, pick))
+            if (is_free && (build_level0_move(input, reason, begin, end - 1, pick) ||
+                            build(input, reason, 0, begin, end - begin, pick)))
                 return true;
         }
         if (begin == 0 || level->files[begin - 1]->number >= before)

@@ -38,7 +38,9 @@
  * Inputs of a job: tables of one level (all eligible ones of level 0; else one), and every table of
  * the output level that overlaps their range. When the levels below have nothing in that range the
  * output goes straight to the deepest such level. Small neighbours in the output level are taken
- * in, so that a trickle of writes cannot leave a litter of small tables.
+ * in, so that a trickle of writes cannot leave a litter of small tables. One table that meets
+ * nothing there, and needs no rewriting, is moved as it is; out of level 0 too, one after the other,
+ * where the oldest meets none of the others: so a load in the order of keys is written once.
  *
  * A compaction must not be what fills the disk: a job whose inputs are larger than the room there
  * is passed over, so that smaller ones, and moves, which need none, still go.
