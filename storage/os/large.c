@@ -10,18 +10,38 @@
 
 #include "util/account.h"
 
+/* linux/mman.h; the C library of the oldest systems that we build on does not have it. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
 static size_t round_up(size_t size, size_t to)
 {
     return (size + to - 1) / to * to;
 }
 
-void *sdb_large_alloc(size_t size)
+static void *alloc_with(size_t size, int more_flags)
 {
-    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE;
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | more_flags;
     if (size < SDB_LARGE)
         return aligned_alloc(SDB_LARGE_ALIGN, round_up(size, SDB_LARGE_ALIGN));
     void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, -1, 0);
     return p == MAP_FAILED ? NULL : p;
+}
+
+void *sdb_large_alloc(size_t size)
+{
+    return alloc_with(size, MAP_POPULATE);
+}
+
+void *sdb_large_alloc_bare(size_t size)
+{
+    return alloc_with(size, 0);
+}
+
+void sdb_large_populate(void *p, size_t size)
+{
+    (void)madvise(p, size, MADV_POPULATE_WRITE);
 }
 
 void sdb_large_free(void *p, size_t size)

@@ -21,6 +21,14 @@ enum { SDB_LARGE = 64 << 10, SDB_LARGE_ALIGN = 64, SDB_PAGE = 4096 };
 void *sdb_large_alloc(size_t size);
 void sdb_large_free(void *p, size_t size); /* NULL is ignored */
 
+/*
+ * The same for what is filled bit by bit: from SDB_LARGE on its pages come when they are touched, so
+ * that nobody waits for all of them at once, or with sdb_large_populate(): those of [p, p + size),
+ * whole pages, which are about to be filled. That cannot fail, it only saves faults.
+ */
+void *sdb_large_alloc_bare(size_t size);
+void sdb_large_populate(void *p, size_t size);
+
 /* A larger piece (`size` > `old_size`) with the contents of `p`, which is gone (NULL: nothing was
  * there); NULL when out of memory, and then `p` is as it was. */
 void *sdb_large_grow(void *p, size_t old_size, size_t size);

@@ -6,10 +6,13 @@
 
 #include <cmocka.h>
 
+#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "alloc_fail.h"
 #include "lsm/mem/arena.h"
+#include "os/large.h"
 #include "random.h"
 
 enum { KIB = 1 << 10, BLOCKS = 4000 };
@@ -211,6 +214,63 @@ static void reserving_without_memory_says_so(void **state)
     sdb_arena_fini(&arena);
 }
 
+/* Whether the page that `at` lies in is there. */
+static bool has_page(const void *at)
+{
+    unsigned char is_there = 0;
+    void *page = (void *)((uintptr_t)at / SDB_PAGE * SDB_PAGE);
+    assert_int_equal(mincore(page, 1, &is_there), 0);
+    return is_there & 1;
+}
+
+/* Kernels before 5.14 do not populate when asked to: there the pages come when touched. */
+static bool can_populate(void)
+{
+    uint8_t *piece = sdb_large_alloc_bare(SDB_LARGE);
+    assert_non_null(piece);
+    sdb_large_populate(piece, SDB_LARGE);
+    bool has_last = has_page(piece + SDB_LARGE - 1);
+    sdb_large_free(piece, SDB_LARGE);
+    return has_last;
+}
+
+static void pages_are_there_before_they_are_filled(void **state)
+{
+    (void)state;
+    if (!can_populate())
+        skip();
+    struct sdb_arena arena;
+    uint64_t random = random_seed(12);
+    sdb_arena_init(&arena, NULL);
+    for (size_t i = 0; i < BLOCKS; i++) {
+        size_t size = 1 + random_below(&random, SDB_ARENA_LARGE);
+        uint8_t *at = sdb_arena_alloc(&arena, size, 1);
+        assert_non_null(at);
+        for (size_t j = 0; j < size; j += SDB_PAGE)
+            assert_true(has_page(at + j));
+        assert_true(has_page(at + size - 1));
+    }
+    sdb_arena_fini(&arena);
+}
+
+static void a_chunk_begins_without_most_of_its_pages(void **state)
+{
+    (void)state;
+    struct sdb_arena arena;
+    sdb_arena_init(&arena, NULL);
+    assert_true(sdb_arena_reserve(&arena, 1000 * KIB));
+    size_t missing = 0;
+    for (size_t taken = 0; taken < 1000 * KIB; taken += 256) {
+        uint8_t *at = sdb_arena_alloc(&arena, 256, 1);
+        assert_non_null(at);
+        uint8_t *last = arena.end - 1;
+        missing += !has_page(last);
+    }
+    sdb_arena_fini(&arena);
+    /* A kernel that is set to huge pages may have them all at once where pieces lie in a row. */
+    assert_true(missing > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -224,6 +284,8 @@ int main(void)
         cmocka_unit_test(reserving_neither_wastes_the_chunk_in_use_nor_adds_up),
         cmocka_unit_test(what_is_not_used_can_be_given_back),
         cmocka_unit_test(reserving_without_memory_says_so),
+        cmocka_unit_test(pages_are_there_before_they_are_filled),
+        cmocka_unit_test(a_chunk_begins_without_most_of_its_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,6 +18,10 @@
  * that is being filled is filled to its end first, however pessimistic the caller's sum was. What
  * may be lost at the end of every chunk but the last is part of the calculation.
  *
+ * The kernel takes 1 us to find and clear a page, 70 us for those of a chunk. So they come a few at a
+ * time, right before they are filled: once in 200 entries of 100 bytes one waits 9 us, where once in
+ * 1,500 it would be 70.
+ *
  * `bytes` counts whole chunks, used or not, reserved ones too; `used` what was handed out. They
  * have one writer, so a plain load and a store do for the addition; relaxed, because readers of
  * them want a number and nothing that comes with it.
@@ -29,7 +33,15 @@
 
 #include "os/large.h"
 
-enum { FIRST_CHUNK = 64 << 10, LARGEST_CHUNK = 256 << 10, LARGEST_ALIGN = 64 };
+enum {
+    FIRST_CHUNK = 64 << 10,
+    LARGEST_CHUNK = 256 << 10,
+    LARGEST_ALIGN = 64,
+    POPULATED = 32 << 10, /* at a time */
+};
+
+_Static_assert((int)FIRST_CHUNK >= (int)SDB_LARGE && POPULATED % SDB_PAGE == 0,
+               "chunks that are filled are whole pages");
 
 struct sdb_arena_chunk {
     struct sdb_arena_chunk *next;
@@ -44,6 +56,7 @@ void sdb_arena_init(struct sdb_arena *arena, struct sdb_account *account)
     arena->larges = NULL;
     arena->next = NULL;
     arena->end = NULL;
+    arena->populated = NULL;
     arena->chunk_size = FIRST_CHUNK;
     atomic_init(&arena->bytes, 0);
     atomic_init(&arena->used, 0);
@@ -75,10 +88,10 @@ void sdb_arena_fini(struct sdb_arena *arena)
     sdb_arena_init(arena, arena->account);
 }
 
-/* A chunk of `size` bytes, header included, in no list; NULL when out of memory. */
-static struct sdb_arena_chunk *new_chunk(struct sdb_arena *arena, size_t size)
+/* Count a chunk of `size` bytes, header included; NULL (out of memory) is returned as it is. */
+static struct sdb_arena_chunk *new_chunk(struct sdb_arena *arena, void *memory, size_t size)
 {
-    struct sdb_arena_chunk *chunk = sdb_large_alloc(size);
+    struct sdb_arena_chunk *chunk = memory;
     if (chunk == NULL)
         return NULL;
     *chunk = (struct sdb_arena_chunk){.size = size};
@@ -90,7 +103,8 @@ static struct sdb_arena_chunk *new_chunk(struct sdb_arena *arena, size_t size)
 /* The next chunk to be filled, in no list. */
 static struct sdb_arena_chunk *new_small_chunk(struct sdb_arena *arena)
 {
-    struct sdb_arena_chunk *chunk = new_chunk(arena, arena->chunk_size);
+    size_t size = arena->chunk_size;
+    struct sdb_arena_chunk *chunk = new_chunk(arena, sdb_large_alloc_bare(size), size);
     if (chunk != NULL && arena->chunk_size < LARGEST_CHUNK)
         arena->chunk_size *= 2;
     return chunk;
@@ -100,7 +114,9 @@ static struct sdb_arena_chunk *new_small_chunk(struct sdb_arena *arena)
 static struct sdb_arena_chunk *new_large_chunk(struct sdb_arena *arena, size_t size)
 {
     size_t extra = sizeof(struct sdb_arena_chunk) + LARGEST_ALIGN;
-    return size > SIZE_MAX - extra ? NULL : new_chunk(arena, size + extra);
+    if (size > SIZE_MAX - extra)
+        return NULL;
+    return new_chunk(arena, sdb_large_alloc(size + extra), size + extra);
 }
 
 /* How many bytes to skip from `at` to the next multiple of `align`. */
@@ -200,7 +216,17 @@ static bool next_chunk(struct sdb_arena *arena)
         return false;
     arena->next = use_chunk(arena, chunk);
     arena->end = (uint8_t *)chunk + chunk->size;
+    arena->populated = (uint8_t *)chunk;
     return true;
+}
+
+/* The pages up to `next`, and a few more. They are multiples of what is populated at a time. */
+static void populate(struct sdb_arena *arena)
+{
+    size_t wanted = (size_t)(arena->next - arena->populated);
+    wanted = (wanted + POPULATED - 1) / POPULATED * POPULATED;
+    sdb_large_populate(arena->populated, wanted);
+    arena->populated += wanted;
 }
 
 void *sdb_arena_alloc(struct sdb_arena *arena, size_t size, size_t align)
@@ -217,5 +243,7 @@ void *sdb_arena_alloc(struct sdb_arena *arena, size_t size, size_t align)
     count(&arena->used, pad + size);
     uint8_t *at = arena->next + pad;
     arena->next = at + size;
+    if (arena->next > arena->populated)
+        populate(arena);
     return at;
 }

@@ -28,6 +28,7 @@ struct sdb_arena {
     struct sdb_arena_chunk *larges; /* reserved for one allocation each, in this order */
     uint8_t *next;
     uint8_t *end;
+    uint8_t *populated;   /* what lies before it of the chunk that is being filled has its pages */
     size_t chunk_size;    /* of the next chunk */
     _Atomic size_t bytes; /* taken, slack included; any thread may read it */
     _Atomic size_t used;  /* handed out, alignment included; likewise */
