@@ -271,6 +271,35 @@ static void a_chunk_begins_without_most_of_its_pages(void **state)
     assert_true(missing > 0);
 }
 
+static void chunks_in_a_row_go_together_and_others_stay(void **state)
+{
+    (void)state;
+    static const size_t large = 68 * KIB; /* has pages of its own, unlike 20 KiB */
+    struct sdb_arena arena;
+    struct sdb_arena other;
+    uint8_t *kept[64];
+    struct sdb_account account = {0};
+    sdb_arena_init(&arena, &account);
+    sdb_arena_init(&other, NULL);
+    for (size_t i = 0; i < 640; i++) {
+        size_t size = i % 3 == 0 ? 20 * KIB : large;
+        assert_non_null(sdb_arena_alloc(&arena, size, 64));
+        if (i % 10 == 0) { /* comes to lie between them */
+            kept[i / 10] = sdb_arena_alloc(&other, large, 64);
+            assert_non_null(kept[i / 10]);
+            memset(kept[i / 10], (int)i, large);
+        }
+    }
+    sdb_arena_fini(&arena);
+    assert_int_equal(atomic_load(&arena.bytes), 0);
+    assert_int_equal(sdb_account_bytes(&account, SDB_FOR_MEMTABLES), 0);
+    for (size_t i = 0; i < 64; i++) {
+        for (size_t j = 0; j < large; j += 512)
+            assert_int_equal(kept[i][j], (uint8_t)(i * 10));
+    }
+    sdb_arena_fini(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +315,7 @@ int main(void)
         cmocka_unit_test(reserving_without_memory_says_so),
         cmocka_unit_test(pages_are_there_before_they_are_filled),
         cmocka_unit_test(a_chunk_begins_without_most_of_its_pages),
+        cmocka_unit_test(chunks_in_a_row_go_together_and_others_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

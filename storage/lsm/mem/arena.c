@@ -38,6 +38,7 @@ enum {
     LARGEST_CHUNK = 256 << 10,
     LARGEST_ALIGN = 64,
     POPULATED = 32 << 10, /* at a time */
+    FREED = 1 << 20,      /* with one call: some 50 us */
 };
 
 _Static_assert((int)FIRST_CHUNK >= (int)SDB_LARGE && POPULATED % SDB_PAGE == 0,
@@ -68,16 +69,34 @@ static void count(_Atomic size_t *counter, size_t size)
     atomic_store_explicit(counter, bytes + size, memory_order_relaxed);
 }
 
-/* Free a list of chunks. */
+/*
+ * Free a list of chunks. The kernel puts each piece right below the one before it, so what was taken
+ * one after the other lies in a row, and goes in few calls: each interrupts every processor that
+ * runs this process, the writer's too. Not in one call, which would keep the writer from taking
+ * memory meanwhile.
+ */
 static void free_chunks(struct sdb_arena *arena, struct sdb_arena_chunk *chunk)
 {
+    uint8_t *row = NULL;
+    size_t row_bytes = 0;
     while (chunk != NULL) {
         struct sdb_arena_chunk *next = chunk->next;
-        count(&arena->bytes, 0 - chunk->size);
-        sdb_account_sub(arena->account, SDB_FOR_MEMTABLES, sdb_large_bytes(chunk, chunk->size));
-        sdb_large_free(chunk, chunk->size);
+        size_t size = chunk->size;
+        size_t bytes = sdb_large_bytes(chunk, size);
+        count(&arena->bytes, 0 - size);
+        sdb_account_sub(arena->account, SDB_FOR_MEMTABLES, bytes);
+        if (size < SDB_LARGE) {
+            sdb_large_free(chunk, size);
+        } else if (row != NULL && (uint8_t *)chunk == row + row_bytes && row_bytes < FREED) {
+            row_bytes += bytes;
+        } else {
+            sdb_large_free(row, row_bytes);
+            row = (uint8_t *)chunk;
+            row_bytes = bytes;
+        }
         chunk = next;
     }
+    sdb_large_free(row, row_bytes);
 }
 
 void sdb_arena_fini(struct sdb_arena *arena)

@@ -11,7 +11,8 @@
  *
  * Stored bytes gather in a buffer and reach the file in writes of at least WRITE_BYTES, and every
  * WRITEBACK_BYTES the kernel is told to begin writing, so that the fsync at the end does not
- * meet the whole table at once. A block as large as the buffer goes straight to the file.
+ * meet the whole table at once. A block of DIRECT_BYTES and more, a large value, is written from where
+ * it lies, together with what has gathered: one more call costs less than another copy of it.
  *
  * The first failure sticks. Nothing is removed here: the file has no footer yet, so it can never be
  * taken for a table, and the owner of the directory knows whether it is safe to unlink.
@@ -29,7 +30,12 @@
 #include "util/coding.h"
 #include "util/crc32c.h"
 
-enum { WRITE_BYTES = 256 << 10, WRITEBACK_BYTES = 1 << 20, BLOCK_BYTES_MAX = 1 << 20 };
+enum {
+    WRITE_BYTES = 256 << 10,
+    DIRECT_BYTES = 32 << 10,
+    WRITEBACK_BYTES = 1 << 20,
+    BLOCK_BYTES_MAX = 1 << 20,
+};
 
 struct sdb_table_builder {
     struct sdb_os *os;
@@ -172,11 +178,12 @@ static storm_status write_stored(struct sdb_table_builder *builder, struct storm
     trailer[0] = codec;
     uint32_t crc = sdb_crc32c(sdb_crc32c(0, stored.data, stored.size), trailer, 1);
     sdb_put_u32(trailer + 1, crc ^ sdb_block_mask(builder->number, handle->offset));
-    if (stored.size >= WRITE_BYTES) {
-        storm_status status = write_pending(builder);
-        struct iovec parts[2] = {{(void *)(uintptr_t)stored.data, stored.size},
+    if (stored.size >= DIRECT_BYTES) {
+        struct iovec parts[3] = {{builder->pending.data, builder->pending.size},
+                                 {(void *)(uintptr_t)stored.data, stored.size},
                                  {trailer, sizeof trailer}};
-        return status != STORM_OK ? status : write_parts(builder, parts, 2);
+        sdb_buffer_clear(&builder->pending);
+        return write_parts(builder, parts, 3);
     }
     sdb_buffer_add(&builder->pending, stored.data, stored.size);
     sdb_buffer_add(&builder->pending, trailer, sizeof trailer);
