@@ -11,8 +11,6 @@
 #include <stdint.h>
 #include <time.h>
 
-#include "util/hash.h"
-
 /* A condition variable for sdb_cond_wait_ns. Returns 0 or an errno value. */
 static inline int sdb_cond_init(pthread_cond_t *cond)
 {
@@ -45,13 +43,19 @@ static inline bool sdb_cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *mu, u
     return pthread_cond_timedwait(cond, mu, &until) != ETIMEDOUT;
 }
 
+/* 0 = none yet. In the part of a thread's memory that is at hand without a call, in a shared library
+ * too. */
+extern _Thread_local unsigned sdb_thread_number __attribute__((tls_model("initial-exec")));
+unsigned sdb_thread_number_take(void);
+
 /*
- * A number of this thread's own, well spread: for counters of which there are several so that threads
- * do not write the same line of memory. Two threads may have the same.
+ * A number of this thread's own, for what there are several of so that threads do not write the
+ * same line of memory. Threads are numbered in the order in which they first ask, so with n of a
+ * kind (slot % n) any n threads that began one after another share none.
  */
 static inline unsigned sdb_thread_slot(void)
 {
-    return (unsigned)(sdb_mix64((uint64_t)pthread_self()) >> 32);
+    return sdb_thread_number != 0 ? sdb_thread_number : sdb_thread_number_take();
 }
 
 #endif

@@ -1,5 +1,5 @@
 /* What storm.h and the files promise at their edges: limits of batches, names with large numbers,
- * checks beside a batch that found no memory. */
+ * checks beside a batch that found no memory, threads that meet one of several doors each. */
 #include "store.h"
 
 #include "alloc_fail.h"
@@ -77,12 +77,58 @@ static void a_batch_without_memory_leaves_nothing_in_the_overlay(void **state)
     store_fini(&store);
 }
 
+/* What a new thread finds: by get and by an iterator that it made, which rests at its door then. */
+static void *find_key(void *db)
+{
+    struct storm_iter_options options = {0};
+    struct storm_value value;
+    storm_iter *iter;
+    storm_status status = storm_get(db, NULL, storm_text("key"), &value);
+    if (status == STORM_OK)
+        storm_value_release(&value);
+    assert_int_equal(storm_iter_create(db, &options, &iter), STORM_OK);
+    storm_iter_first(iter);
+    bool is_there = storm_iter_valid(iter);
+    storm_iter_destroy(iter);
+    return is_there == (status == STORM_OK) && is_there ? db : NULL;
+}
+
+static void check_at_every_door(storm_db *db, bool is_there)
+{
+    for (unsigned i = 0; i < SDB_DOORS; i++) {
+        pthread_t thread;
+        void *found;
+        assert_int_equal(pthread_create(&thread, NULL, find_key, db), 0);
+        assert_int_equal(pthread_join(thread, &found), 0);
+        assert_int_equal(found != NULL, is_there);
+    }
+}
+
+static void a_thread_at_any_door_finds_what_was_written(void **state)
+{
+    (void)state;
+    struct store store;
+    store_init(&store, 4);
+    store_open(&store);
+    check_at_every_door(store.db, false);
+    for (unsigned i = 0; i < 3; i++) {
+        assert_int_equal(put_text(store.db, "key", "value"), STORM_OK);
+        check_at_every_door(store.db, true);
+        assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
+        check_at_every_door(store.db, true);
+        assert_int_equal(storm_delete_range(store.db, storm_text("k"), storm_text("l")), STORM_OK);
+        check_at_every_door(store.db, false);
+    }
+    store_fini(&store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_batch_has_no_more_than_max_batch_bytes),
         cmocka_unit_test(a_file_with_a_huge_number_does_not_make_current_unreadable),
         cmocka_unit_test(a_batch_without_memory_leaves_nothing_in_the_overlay),
+        cmocka_unit_test(a_thread_at_any_door_finds_what_was_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,13 +4,14 @@
  * Locks, in the order in which they are taken (never one to the left while holding one to the
  * right):
  *
- *   manifest_mu > mu > view_mu, garbage.mu, errors.mu, feeds.mu, the log's list, a cache shard
+ *   manifest_mu > mu > a door's mu, garbage.mu, errors.mu, feeds.mu, the log's list, a cache shard
  *
  *   mu           guards the engine's mutable state: the commit queue, the choice of active memtable, the sealed
  *                list, the current version, snapshots, background scheduling. It is never held across a
  *                read, a write, an fsync or compression.
  *   manifest_mu  serialises manifest edits and with them new versions; held across their I/O.
- *   view_mu      guards the pointer to the current view for as long as a reader takes to count itself in.
+ *   door.mu      guards a door's pointer to the current view for as long as a reader takes to count
+ *                itself in. Readers go by one door or another, each thread by its own (view.c).
  *
  * The write turn (`turn_taken`, under mu) belongs to one thread at a time: the leader of a commit
  * group. Only its holder touches the log's writer, inserts into the active memtable, assigns
@@ -35,6 +36,7 @@
 #include "lsm/db/version.h"
 #include "lsm/mem/memtable.h"
 #include "lsm/wal/wal.h"
+#include "os/thread.h"
 
 enum {
     /* A read looks into each sealed memtable, so there are few; past them the active one grows. */
@@ -56,15 +58,28 @@ struct sdb_mem {
     uint64_t user_end;         /* db->user_bytes when it was sealed */
 };
 
-/* What a reader searches. Immutable but for the count. */
+/* What a reader searches. Immutable but for the counts. One of SDB_DOORS alike, made together. */
+enum { SDB_DOORS = 16 };
 struct sdb_view {
-    _Atomic uint32_t refs;
+    _Atomic uint32_t refs;   /* readers, and the door whose view it is */
+    _Atomic uint32_t shares; /* the first one's: how many of them all have refs */
+    struct sdb_view *first;
     struct sdb_memtable *active;
     size_t sealed_count;
     struct sdb_memtable *sealed[SDB_SEALED_MAX]; /* newest first */
     struct sdb_version *version;
     size_t ranges_count;
     struct sdb_ranges *ranges[SDB_SEALED_MAX + 2]; /* of all those, where there are any */
+    uint64_t padding[8]; /* a cache line, between this and the next one's count */
+};
+
+/* Where readers take a view: the current one, when no other is just being installed. */
+struct sdb_door {
+    pthread_mutex_t mu;
+    struct sdb_view *view;   /* mu; replaced only while db->mu is held too */
+    struct lsm_iter *spares; /* mu: iterators that rest, all of them over `view` (iter.c) */
+    size_t spare_count;      /* mu */
+    uint64_t padding[8];     /* a cache line, between this door and the next */
 };
 
 struct sdb_snapshot {
@@ -136,10 +151,7 @@ struct sdb_lsm {
     struct sdb_garbage garbage;
     struct sdb_feeds feeds;
 
-    pthread_mutex_t view_mu;
-    struct sdb_view *view;   /* view_mu; replaced only while mu is held too */
-    struct lsm_iter *spares; /* view_mu: iterators that rest, all of them over `view` (iter.c) */
-    size_t spare_count;      /* view_mu */
+    struct sdb_door doors[SDB_DOORS];
 
     pthread_mutex_t manifest_mu;
     struct sdb_manifest *manifest; /* manifest_mu */
@@ -278,6 +290,12 @@ uint64_t sdb_new_store_id(struct sdb_os *os);
 /* A fresh file number; takes mu. `ctx` is the struct sdb_lsm. */
 uint64_t sdb_lsm_next_file(void *ctx);
 
+/* This thread's door. */
+static inline struct sdb_door *sdb_door(struct sdb_lsm *db)
+{
+    return &db->doors[sdb_thread_slot() % SDB_DOORS];
+}
+
 /* ---- iter.c ---- */
 
 /* Destroy iterators that were db->spares. */
@@ -292,10 +310,14 @@ void sdb_lsm_iter_discard(struct lsm_iter *spares);
 uint64_t sdb_view_read(struct sdb_lsm *db, const storm_snapshot *snapshot, struct sdb_view **view);
 struct sdb_view *sdb_view_acquire(struct sdb_lsm *db);
 void sdb_view_release(struct sdb_view *view); /* NULL is ignored */
-/* Room for a view, to be filled by install; NULL when out of memory. */
+/* Room for a view (for all doors), to be filled by install or freed; NULL when out of memory. */
 struct sdb_view *sdb_view_alloc(void);
 /* Fill `view` from active, sealed and version, and make it the current one. mu is held. */
 void sdb_view_install(struct sdb_lsm *db, struct sdb_view *view);
+/* The door by which `view` was taken. */
+struct sdb_door *sdb_view_door(struct sdb_lsm *db, const struct sdb_view *view);
+void sdb_doors_init(struct sdb_lsm *db);
+void sdb_doors_fini(struct sdb_lsm *db); /* the view and the spares go with them */
 
 /*
  * The revision of the newest range delete at or below `revision` that covers `key`, 0 = none:

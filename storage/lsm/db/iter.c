@@ -38,12 +38,12 @@
 
 /* A search in all sources costs about as much as so many steps. */
 enum { JUMP_AFTER = 32 };
-/* As many as there are likely to be threads that scan at once; and what they may keep in a buffer. */
-enum { SPARES_MAX = 8, SPARE_BUFFER = 4096 };
+/* For each door, that is for a thread or a few; and what they may keep in a buffer. */
+enum { SPARES_MAX = 4, SPARE_BUFFER = 4096 };
 
 struct lsm_iter {
     struct storm_iter base;
-    struct lsm_iter *next_spare; /* view_mu */
+    struct lsm_iter *next_spare; /* its door's mu */
     struct sdb_view *view;
     struct sdb_merge *merge;
     struct sdb_source *source; /* the merge's base */
@@ -468,14 +468,15 @@ void sdb_lsm_iter_discard(struct lsm_iter *spares)
 /* One over the current view, with *revision what is visible in it now; or NULL. */
 static struct lsm_iter *take_spare(struct sdb_lsm *db, uint64_t *revision)
 {
-    pthread_mutex_lock(&db->view_mu);
-    struct lsm_iter *it = db->spares;
+    struct sdb_door *door = sdb_door(db);
+    pthread_mutex_lock(&door->mu);
+    struct lsm_iter *it = door->spares;
     if (it != NULL) {
-        db->spares = it->next_spare;
-        db->spare_count--;
+        door->spares = it->next_spare;
+        door->spare_count--;
         *revision = atomic_load_explicit(&db->visible, memory_order_acquire);
     }
-    pthread_mutex_unlock(&db->view_mu);
+    pthread_mutex_unlock(&door->mu);
     return it;
 }
 
@@ -491,19 +492,19 @@ static void shrink(struct sdb_buffer *buffer)
 /* Let it rest, if its view is the current one and there are not many that do. */
 static bool make_spare(struct lsm_iter *it)
 {
-    struct sdb_lsm *db = sdb_lsm(it->base.db);
+    struct sdb_door *door = sdb_view_door(sdb_lsm(it->base.db), it->view);
     sdb_source_rest(it->source);
     shrink(&it->target);
     shrink(&it->key);
     shrink(&it->value);
-    pthread_mutex_lock(&db->view_mu);
-    bool is_kept = db->view == it->view && db->spare_count < SPARES_MAX;
+    pthread_mutex_lock(&door->mu);
+    bool is_kept = door->view == it->view && door->spare_count < SPARES_MAX;
     if (is_kept) {
-        it->next_spare = db->spares;
-        db->spares = it;
-        db->spare_count++;
+        it->next_spare = door->spares;
+        door->spares = it;
+        door->spare_count++;
     }
-    pthread_mutex_unlock(&db->view_mu);
+    pthread_mutex_unlock(&door->mu);
     return is_kept;
 }
 

@@ -356,7 +356,7 @@ struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
     sdb_os_posix_init(&db->own_os, &db->own_errors);
     db->os = os != NULL ? os : &db->own_os;
     pthread_mutex_init(&db->mu, NULL);
-    pthread_mutex_init(&db->view_mu, NULL);
+    sdb_doors_init(db);
     pthread_mutex_init(&db->manifest_mu, NULL);
     pthread_mutex_init(&db->garbage.mu, NULL);
     sdb_feeds_init(&db->feeds);
@@ -388,8 +388,7 @@ static void check_account(struct sdb_lsm *db)
 /* Give back everything that sdb_lsm_create and the open have made so far; the threads have ended. */
 void sdb_lsm_destroy(struct sdb_lsm *db)
 {
-    sdb_lsm_iter_discard(db->spares);
-    sdb_view_release(db->view);
+    sdb_doors_fini(db);
     sdb_mem_fini(&db->active);
     for (size_t i = 0; i < db->sealed_count; i++)
         sdb_mem_fini(&db->sealed[i]);
@@ -405,7 +404,6 @@ void sdb_lsm_destroy(struct sdb_lsm *db)
     check_account(db);
     sdb_close(db->lock);
     pthread_mutex_destroy(&db->mu);
-    pthread_mutex_destroy(&db->view_mu);
     pthread_mutex_destroy(&db->manifest_mu);
     pthread_mutex_destroy(&db->garbage.mu);
     sdb_feeds_fini(&db->feeds);

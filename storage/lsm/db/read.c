@@ -34,8 +34,7 @@ static void add(_Atomic uint64_t *counter, uint64_t count)
 void sdb_tally_add(struct sdb_lsm *db, const struct sdb_asked *asked)
 {
     /* Threads that meet in one slot only slow each other down. */
-    uint64_t slot = sdb_mix64((uint64_t)pthread_self()) % SDB_TALLIES;
-    struct sdb_tally *tally = &db->tallies[slot];
+    struct sdb_tally *tally = &db->tallies[sdb_thread_slot() % SDB_TALLIES];
     add(&tally->bloom_hits, asked->ruled_out);
     add(&tally->bloom_passes, asked->passed);
     add(&tally->bloom_false_positives, asked->passed_wrongly);
