@@ -223,8 +223,11 @@ enum MHD_Result api_kv_send_written(struct api_request *request, bool is_new)
         api_text_init(&text, request->key.size * 6 + 128);
         api_text_adds(&text, "{");
         api_add_key(&text, request->key);
-        api_text_addf(&text, ",\"revision\":%llu,\"created\":%s}\n",
-                      (unsigned long long)request->revision, is_new ? "true" : "false");
+        char revision[API_NUMBER_MAX];
+        size_t digits = api_format_number(revision, request->revision);
+        api_text_adds(&text, ",\"revision\":");
+        api_text_add(&text, revision, digits);
+        api_text_adds(&text, is_new ? ",\"created\":true}\n" : ",\"created\":false}\n");
         answer =
             api_answer_text(is_new ? MHD_HTTP_CREATED : MHD_HTTP_OK, &text, "application/json");
     }

@@ -137,25 +137,32 @@ void api_request_line(struct api_request *request, struct MHD_Connection *connec
 
 /* ---- Header fields ---- */
 
-static const char *const header_names[API_HEADER_COUNT] = {
-    [API_HEADER_HOST] = "Host",
-    [API_HEADER_CONTENT_LENGTH] = "Content-Length",
-    [API_HEADER_TRANSFER_ENCODING] = "Transfer-Encoding",
-    [API_HEADER_CONTENT_TYPE] = "Content-Type",
-    [API_HEADER_CONTENT_ENCODING] = "Content-Encoding",
-    [API_HEADER_EXPECT] = "Expect",
-    [API_HEADER_ACCEPT] = "Accept",
-    [API_HEADER_PREFER] = "Prefer",
-    [API_HEADER_IF_MATCH] = "If-Match",
-    [API_HEADER_IF_NONE_MATCH] = "If-None-Match",
-    [API_HEADER_IF_MODIFIED_SINCE] = "If-Modified-Since",
-    [API_HEADER_IF_UNMODIFIED_SINCE] = "If-Unmodified-Since",
-    [API_HEADER_REQUEST_ID] = "X-Request-Id",
-    [API_HEADER_ACCEPT_ENCODING] = "Accept-Encoding",
-    [API_HEADER_ORIGIN] = "Origin",
-    [API_HEADER_REQUEST_METHOD] = "Access-Control-Request-Method",
-    [API_HEADER_AUTHORIZATION] = "Authorization",
-    [API_HEADER_LAST_EVENT_ID] = "Last-Event-ID",
+#define FIELD(name)                                                                                \
+    {                                                                                              \
+        name, sizeof(name) - 1                                                                     \
+    }
+static const struct {
+    const char *name;
+    size_t size; /* most fields are ruled out by it */
+} header_names[API_HEADER_COUNT] = {
+    [API_HEADER_HOST] = FIELD("Host"),
+    [API_HEADER_CONTENT_LENGTH] = FIELD("Content-Length"),
+    [API_HEADER_TRANSFER_ENCODING] = FIELD("Transfer-Encoding"),
+    [API_HEADER_CONTENT_TYPE] = FIELD("Content-Type"),
+    [API_HEADER_CONTENT_ENCODING] = FIELD("Content-Encoding"),
+    [API_HEADER_EXPECT] = FIELD("Expect"),
+    [API_HEADER_ACCEPT] = FIELD("Accept"),
+    [API_HEADER_PREFER] = FIELD("Prefer"),
+    [API_HEADER_IF_MATCH] = FIELD("If-Match"),
+    [API_HEADER_IF_NONE_MATCH] = FIELD("If-None-Match"),
+    [API_HEADER_IF_MODIFIED_SINCE] = FIELD("If-Modified-Since"),
+    [API_HEADER_IF_UNMODIFIED_SINCE] = FIELD("If-Unmodified-Since"),
+    [API_HEADER_REQUEST_ID] = FIELD("X-Request-Id"),
+    [API_HEADER_ACCEPT_ENCODING] = FIELD("Accept-Encoding"),
+    [API_HEADER_ORIGIN] = FIELD("Origin"),
+    [API_HEADER_REQUEST_METHOD] = FIELD("Access-Control-Request-Method"),
+    [API_HEADER_AUTHORIZATION] = FIELD("Authorization"),
+    [API_HEADER_LAST_EVENT_ID] = FIELD("Last-Event-ID"),
 };
 
 /* A field that may be sent twice without harm: the first one counts. */
@@ -174,7 +181,7 @@ static enum MHD_Result take_header(void *cls, enum MHD_ValueKind kind, const cha
     if (!api_is_token(name))
         request->framing_fault = "The name of a header field is not a token.";
     for (int i = 0; i < API_HEADER_COUNT; i++) {
-        if (!api_equals_nocase(name, header_names[i]))
+        if (key_size != header_names[i].size || !api_equals_nocase(name, header_names[i].name))
             continue;
         if (request->headers[i].data == NULL)
             request->headers[i] = storm_bytes(value == NULL ? "" : value, value_size);
