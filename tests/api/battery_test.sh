@@ -27,9 +27,12 @@ verdict() {
         kill -0 "$PID" || die "the server is gone"
     fi
 }
-# sent 'what' 'request as a format' ['statuses'] [seconds]: 4xx or nothing, unless told.
+# sent 'what' 'request as a format' ['statuses'] [seconds]: 4xx or nothing, unless told. Where there must
+# be an answer it is waited for; a busy machine takes its time.
 sent() {
-    verdict "$1" "$(raw "$2" "${4:-1}")" "${3:-none|4[0-9][0-9]|505}"
+    local wanted=${3:-none|4[0-9][0-9]|505} seconds=10
+    [[ $wanted != *none* ]] || seconds=1
+    verdict "$1" "$(raw "$2" "${4:-$seconds}")" "$wanted"
 }
 # sent_bytes 'what' FILE ['statuses']: the bytes of a file.
 sent_bytes() {
