@@ -16,9 +16,9 @@ enum MHD_Result api_hand_to_worker(struct api_request *request,
                                    void (*work)(struct api_request *request), api_handler then);
 
 /*
- * Wait for somebody else: api_wait_begin() before that one can know of the request, then api_wait(),
- * which returns at once; `then` runs after the one call of api_wait_over(), by any thread, which may
- * come before api_wait().
+ * Wait for somebody else: api_wait_begin() before that one can know of the request, then
+ * api_wait(), which returns at once; `then` runs after the one call of api_wait_over(), by any
+ * thread, which may come before api_wait().
  */
 void api_wait_begin(struct api_request *request, api_handler then);
 enum MHD_Result api_wait(struct api_request *request);

@@ -1,11 +1,12 @@
 /*
  * Who may do what: the scopes of a request, and the one question that handlers ask.
  *
- * Every route of routes.def names its scope. The router refuses a request whose key does not have it,
- * and asks api_may() for the key in the path of a /kv/{key} route. All other routes concern the whole
- * store, so a key that is limited to a prefix is refused there too, unless the route has the flag
- * API_ROUTE_ASKS: then its handler asks api_may(), for each key or range that it is about to touch,
- * before it touches any. A handler that forgets is caught in api_send(): its answer does not leave.
+ * Every route of routes.def names its scope. The router refuses a request whose key does not have
+ * it, and asks api_may() for the key in the path of a /kv/{key} route. All other routes concern the
+ * whole store, so a key that is limited to a prefix is refused there too, unless the route has the
+ * flag API_ROUTE_ASKS: then its handler asks api_may(), for each key or range that it is about to
+ * touch, before it touches any. A handler that forgets is caught in api_send(): its answer does not
+ * leave.
  *
  * Without auth.keys_file every request may do everything.
  *
@@ -71,8 +72,8 @@ bool api_grant_reaches(const struct api_grant *grant, const struct api_reach *re
  *     if (!api_may(request, API_SCOPE_READ, &reach, &result))
  *         return result;
  *
- * `scope` is READ, WRITE or ADMIN. A step that also shows what it overwrites or deletes asks for both,
- * one after the other.
+ * `scope` is READ, WRITE or ADMIN. A step that also shows what it overwrites or deletes asks for
+ * both, one after the other.
  */
 struct api_request;
 bool api_may(struct api_request *request, enum api_scope scope, const struct api_reach *reach,

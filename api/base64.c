@@ -1,9 +1,9 @@
 /*
  * Base64. See base64.h.
  *
- * Four characters are three bytes; the last group may be two characters for one byte or three for two.
- * Only the one spelling that an encoder writes is read, so that two cursors or keys that differ never
- * decode to the same bytes.
+ * Four characters are three bytes; the last group may be two characters for one byte or three for
+ * two. Only the one spelling that an encoder writes is read, so that two cursors or keys that
+ * differ never decode to the same bytes.
  */
 #include "base64.h"
 

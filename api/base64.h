@@ -5,8 +5,9 @@
 #include "text.h"
 
 /*
- * Decode `size` characters in place; the result is shorter. Exactly one spelling of each text is read:
- * padded, without blanks, unused bits zero. False, with nothing promised about the bytes, for others.
+ * Decode `size` characters in place; the result is shorter. Exactly one spelling of each text is
+ * read: padded, without blanks, unused bits zero. False, with nothing promised about the bytes, for
+ * others.
  */
 bool api_base64_decode(uint8_t *bytes, size_t *size);
 

@@ -7,8 +7,8 @@
  *           {"op":"check","key":"c","if_match":"9"},
  *           {"op":"get","key":"d"}]}
  *
- * A value is the span of the text where it stands, so it is stored byte for byte. Strings and Base64
- * are decoded where they lie: the text is changed, and the operations point into it.
+ * A value is the span of the text where it stands, so it is stored byte for byte. Strings and
+ * Base64 are decoded where they lie: the text is changed, and the operations point into it.
  *
  * No state; any thread.
  */
@@ -57,8 +57,8 @@ struct api_batch_fault {
 };
 
 /*
- * Decode a body that api_json_check() has found to be JSON. False with *fault filled in. Give the body
- * back with api_batch_body_fini() in either case.
+ * Decode a body that api_json_check() has found to be JSON. False with *fault filled in. Give the
+ * body back with api_batch_body_fini() in either case.
  */
 bool api_batch_decode(uint8_t *text, size_t size, const struct api_batch_limits *limits,
                       struct api_batch_body *body, struct api_batch_fault *fault);

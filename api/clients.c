@@ -1,9 +1,9 @@
 /*
  * Clients and their limits. See clients.h.
  *
- * The bucket is a time: `full_at_ns` is when it will be full again, each request moves it one interval
- * into the future, and a request passes as long as that is no more than `burst` intervals away. So
- * there are no tokens to add up, and nothing to do while a client is silent.
+ * The bucket is a time: `full_at_ns` is when it will be full again, each request moves it one
+ * interval into the future, and a request passes as long as that is no more than `burst` intervals
+ * away. So there are no tokens to add up, and nothing to do while a client is silent.
  */
 #include "clients.h"
 

@@ -1,10 +1,10 @@
 /*
- * What one client may use: connections at once, and requests by a token bucket. A client is an address
- * (of IPv6, a network of 64 bits, because that is what one customer gets) or a key.
+ * What one client may use: connections at once, and requests by a token bucket. A client is an
+ * address (of IPv6, a network of 64 bits, because that is what one customer gets) or a key.
  *
  * Memory is bounded: a client without connections is remembered as long as there is room among
- * CLIENTS_IDLE_MAX of them, the one that was silent the longest going first; who is forgotten starts
- * with a full bucket. Threads: any; one mutex, held for some 50 ns.
+ * CLIENTS_IDLE_MAX of them, the one that was silent the longest going first; who is forgotten
+ * starts with a full bucket. Threads: any; one mutex, held for some 50 ns.
  */
 #ifndef STORM_API_CLIENTS_H
 #define STORM_API_CLIENTS_H
@@ -41,8 +41,8 @@ void api_clients_fini(struct api_clients *clients);
 struct api_client_id api_client_of_address(const struct sockaddr *address);
 struct api_client_id api_client_of_digest(const uint8_t *digest);
 
-/* A connection was opened: the number this client has now. 0 without memory: then it is not counted and
- * must not be taken back. Each other has its api_clients_leave(). */
+/* A connection was opened: the number this client has now. 0 without memory: then it is not counted
+ * and must not be taken back. Each other has its api_clients_leave(). */
 uint64_t api_clients_enter(struct api_clients *clients, struct api_client_id id);
 void api_clients_leave(struct api_clients *clients, struct api_client_id id);
 uint64_t api_clients_connections(struct api_clients *clients, struct api_client_id id);

@@ -6,8 +6,8 @@
  *   bytes 9..12  hash of all the other bytes, so that a mistyped cursor is refused
  *   from 13 on   the key, at least one byte
  *
- * All of it is base64url. Both hashes are FNV-1a, which costs nothing and is not meant to stand up to
- * anybody who tries.
+ * All of it is base64url. Both hashes are FNV-1a, which costs nothing and is not meant to stand up
+ * to anybody who tries.
  */
 #include "cursor.h"
 

@@ -12,7 +12,8 @@
 #include "json.h"
 #include "moment.h"
 
-/* All but the key, with room to spare: three numbers, and 127 bytes of type, six for each at worst. */
+/* All but the key, with room to spare: three numbers, and 127 bytes of type, six for each at
+ * worst. */
 enum { FIXED_ROOM = 1024 };
 
 /* Revision, two times and the brace: 114 bytes at most. */

@@ -3,8 +3,8 @@
  *
  * A value that is JSON stands inline, byte for byte, under "value"; any other is base64 under
  * "value_b64". A key that is no UTF-8 is base64 under "key_b64". The type, where there is one, is
- * "content_type"; base64 always has one. The object is written whole, or in two halves with the value
- * between them, so that a large value need not be copied:
+ * "content_type"; base64 always has one. The object is written whole, or in two halves with the
+ * value between them, so that a large value need not be copied:
  *
  *   api_entry_begin   {"key":"a","value":        or   {"key":"a","value_b64":"
  *   the caller        {"n":1}                    or   aGVsbG8=
@@ -34,8 +34,8 @@ bool api_entry_is_json(struct storm_slice value, struct storm_slice type, size_t
 /* How the value of a whole entry is written. */
 enum api_entry_style {
     API_ENTRY_PLAIN, /* byte for byte */
-    /* The entry is one line. Line breaks of a JSON value become blanks: inside strings JSON has none,
-     * and elsewhere both mean nothing. */
+    /* The entry is one line. Line breaks of a JSON value become blanks: inside strings JSON has
+     * none, and elsewhere both mean nothing. */
     API_ENTRY_LINE,
     /* The entry is one line and says every byte: JSON with line breaks is base64. */
     API_ENTRY_EXACT,

@@ -6,11 +6,12 @@
  * else reaching it, takes only Host fields that name this machine; any server with http.hosts takes
  * those names, the loopback ones, and addresses, which no name service can turn.
  *
- * Origin. A browser says which page a writing request comes from. Another origin than the server's own
- * has to be in http.cors_origins.
+ * Origin. A browser says which page a writing request comes from. Another origin than the server's
+ * own has to be in http.cors_origins.
  *
- * CORS. Pages of those origins may read answers: Access-Control-Allow-Origin, and the fields that they
- * may see. Credentials are never allowed: keys are sent by the page itself, not by the browser.
+ * CORS. Pages of those origins may read answers: Access-Control-Allow-Origin, and the fields that
+ * they may see. Credentials are never allowed: keys are sent by the page itself, not by the
+ * browser.
  *
  * No state beside the configuration; any thread.
  */

@@ -1,12 +1,12 @@
 /*
  * gzip by zlib. See gzip.h.
  *
- * Answers are compressed at level 1: on JSON it makes nearly what level 6 does of it at three times the
- * speed, and an HTTP thread waits for it. The header that zlib writes has no time and no name, so
- * the same value is always the same bytes, as its strong ETag "42-gz" promises.
+ * Answers are compressed at level 1: on JSON it makes nearly what level 6 does of it at three times
+ * the speed, and an HTTP thread waits for it. The header that zlib writes has no time and no name,
+ * so the same value is always the same bytes, as its strong ETag "42-gz" promises.
  *
- * A body is decompressed piece by piece as it arrives, so a bomb costs no more than the limit that it
- * hits. Bytes behind the end of a stream begin another one.
+ * A body is decompressed piece by piece as it arrives, so a bomb costs no more than the limit that
+ * it hits. Bytes behind the end of a stream begin another one.
  */
 #include "gzip.h"
 
@@ -37,7 +37,8 @@ static struct storm_slice take_until(struct storm_slice *rest, uint8_t mark)
     return api_trim(part);
 }
 
-/* A weight in thousandths: "0.25" is 250. What is no weight counts as 1000, as if it were not there. */
+/* A weight in thousandths: "0.25" is 250. What is no weight counts as 1000, as if it were not
+ * there. */
 static unsigned weight_of(struct storm_slice text)
 {
     unsigned weight = 0;

@@ -46,8 +46,8 @@ enum api_gunzip_status {
 
 /*
  * The next bytes of the stream. What comes out of them goes to `take` in pieces of up to 16 KiB;
- * false = stop, and neither function is called again. Streams may follow upon one another, as gzip -d
- * has it.
+ * false = stop, and neither function is called again. Streams may follow upon one another, as gzip
+ * -d has it.
  */
 enum api_gunzip_status api_gunzip_feed(struct api_gunzip *gunzip, struct storm_slice bytes,
                                        bool (*take)(void *ctx, const void *data, size_t size),

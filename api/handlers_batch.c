@@ -1,11 +1,11 @@
 /*
- * POST /batch: up to limits.batch_ops operations that take effect together, or not at all, under one
- * revision.
+ * POST /batch: up to limits.batch_ops operations that take effect together, or not at all, under
+ * one revision.
  *
  * Gets see the store as it was just before the writes of the same batch: when there are both, each
  * key that was read becomes a condition of the write, and if somebody wrote it meanwhile the batch
- * is read and written once more. So a get and a put of one key are an exchange. Of several writes to
- * one key the last one wins; conditions see what was there before the batch.
+ * is read and written once more. So a get and a put of one key are an exchange. Of several writes
+ * to one key the last one wins; conditions see what was there before the batch.
  *
  *   operations      put a   get b   check c   put d with two conditions
  *   store's batch   put a           check c   put d, check d               check b (what was read)

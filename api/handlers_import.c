@@ -3,21 +3,22 @@
  *
  *   socket --> (inflate) --> request->body --> lines --> operations --> batch --> commit
  *
- * request->body holds the lines of the batch that is being gathered and the beginning of the next one;
- * operations point into it, so a value is copied once, into the batch. While a batch commits, the
- * connection is suspended and nothing is read from it: the client feels the store's pace, and memory is
- * one batch, or one entry that is larger, however long the import is.
+ * request->body holds the lines of the batch that is being gathered and the beginning of the next
+ * one; operations point into it, so a value is copied once, into the batch. While a batch commits,
+ * the connection is suspended and nothing is read from it: the client feels the store's pace, and
+ * memory is one batch, or one entry that is larger, however long the import is.
  *
  *   offset 0        line_at            body_size
  *   | lines read    | part of a line   |
  *
  * A line that is no entry is counted and named in the answer, and the import goes on. What keeps a
- * batch from being committed (disk full, shutting down) ends it: the answer says how many entries are
- * in, and the import can be sent again as a whole, as an upsert writes the same.
+ * batch from being committed (disk full, shutting down) ends it: the answer says how many entries
+ * are in, and the import can be sent again as a whole, as an upsert writes the same.
  *
- * mode=insert writes only keys that do not exist, each on that condition. When some of a batch do, the
- * store writes nothing and says which: they are named, left out, and the rest is submitted again. Two
- * lines with one key are never in one such batch, since conditions do not see their own batch.
+ * mode=insert writes only keys that do not exist, each on that condition. When some of a batch do,
+ * the store writes nothing and says which: they are named, left out, and the rest is submitted
+ * again. Two lines with one key are never in one such batch, since conditions do not see their own
+ * batch.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -474,8 +475,8 @@ static bool is_draining(const struct api_request *request)
 static enum MHD_Result finish(struct api_request *request);
 
 /*
- * Read, gather and commit until the input is used up, or a commit has to be waited for: then what is
- * left of the input stays with the library.
+ * Read, gather and commit until the input is used up, or a commit has to be waited for: then what
+ * is left of the input stays with the library.
  */
 static enum MHD_Result work_on(struct api_request *request, const uint8_t *data, size_t *size)
 {

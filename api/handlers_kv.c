@@ -71,8 +71,8 @@ static enum MHD_Result send_entry(struct api_request *request)
 }
 
 /*
- * A 304 has to carry the tag of what the client holds (RFC 9111 section 4.3.4), whichever of the two it
- * has; a 200, that of what it gets.
+ * A 304 has to carry the tag of what the client holds (RFC 9111 section 4.3.4), whichever of the
+ * two it has; a 200, that of what it gets.
  */
 static bool is_gzip_wanted(const struct api_request *request, unsigned status)
 {
@@ -85,7 +85,8 @@ static bool is_gzip_wanted(const struct api_request *request, unsigned status)
     return api_accepts_gzip(api_header(request, API_HEADER_ACCEPT_ENCODING));
 }
 
-/* A 304 is made of the value as well: it has no body, but the length in it must be that of the 200. */
+/* A 304 is made of the value as well: it has no body, but the length in it must be that of the
+ * 200. */
 static enum MHD_Result send_value(struct api_request *request, unsigned status)
 {
     const struct storm_value *value = &request->value;

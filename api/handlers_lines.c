@@ -1,14 +1,15 @@
 /*
- * Lists that are made while they are sent: GET /kv with Accept: application/x-ndjson, and GET /export.
+ * Lists that are made while they are sent: GET /kv with Accept: application/x-ndjson, and GET
+ * /export.
  *
  *   {"key":"a","value":1,...}
  *   {"key":"b","value":2,...}
  *   {"end":true,"count":2,"revision":58}
  *
- * Every line is of one snapshot, which is held until the last one is sent, so memory does not grow with
- * the range; a reader that is slow keeps old data of the store alive for as long as it reads. What
- * cannot be completed (damaged data, no memory) is cut: without the closing line, and without the end
- * that chunked coding has, nobody takes it for complete.
+ * Every line is of one snapshot, which is held until the last one is sent, so memory does not grow
+ * with the range; a reader that is slow keeps old data of the store alive for as long as it reads.
+ * What cannot be completed (damaged data, no memory) is cut: without the closing line, and without
+ * the end that chunked coding has, nobody takes it for complete.
  *
  * A list is for reading, so JSON with line breaks gets blanks instead. An export is for bringing
  * everything back, so such a value is base64 (API_ENTRY_EXACT).

@@ -1,10 +1,11 @@
 /*
  * GET /kv: which form of list it is, and the one in pages.
  *
- * A page is one snapshot. It ends at `limit` entries or at 4 MiB, whichever comes first, and holds one
- * entry at least as long as there is one, however large it is and however many deleted ones stand
- * before it. It is put together in slices of about a millisecond, between which the other connections
- * of the HTTP thread have their turn; the text grows meanwhile, so a page costs its own size in memory.
+ * A page is one snapshot. It ends at `limit` entries or at 4 MiB, whichever comes first, and holds
+ * one entry at least as long as there is one, however large it is and however many deleted ones
+ * stand before it. It is put together in slices of about a millisecond, between which the other
+ * connections of the HTTP thread have their turn; the text grows meanwhile, so a page costs its own
+ * size in memory.
  *
  *   {"entries":[
  *   {"key":"a","value":1,...},
@@ -27,7 +28,8 @@ enum {
     /* As much as a slice may add, in entries and in bytes. */
     SLICE_ENTRIES = 1000,
     SLICE_BYTES = 256 << 10,
-    /* The library keeps header fields in the memory of the connection; a longer Link is left out. */
+    /* The library keeps header fields in the memory of the connection; a longer Link is left
+     * out. */
     LINK_MAX = 4096,
 };
 

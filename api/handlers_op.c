@@ -5,8 +5,8 @@
  *   op=touch&ttl=90s another expiry, as a PATCH without a body
  *
  * Counters stay within -(2^53 - 1) and 2^53 - 1, what every JSON reader sees exactly (RFC 7493):
- * JavaScript would show the two neighbours of 2^53 as the same number, which of all things a counter
- * must not do. Type and expiry stay as they are unless the request names another expiry.
+ * JavaScript would show the two neighbours of 2^53 as the same number, which of all things a
+ * counter must not do. Type and expiry stay as they are unless the request names another expiry.
  */
 #include "kv.h"
 #include "response.h"

@@ -1,10 +1,11 @@
 /*
- * PATCH /kv/{key}: a JSON Merge Patch (RFC 7396) on what is stored, or, without a body, another expiry.
+ * PATCH /kv/{key}: a JSON Merge Patch (RFC 7396) on what is stored, or, without a body, another
+ * expiry.
  *
- * The key must exist, and keeps its type; it keeps its expiry too unless the request names one, for a
- * patch changes what it names. What it does not name stays byte for byte (merge.h). `curl -d` sends a
- * form's content type and most libraries application/json; what else could a PATCH with JSON be? So
- * these are taken as well, but no other kind of patch is.
+ * The key must exist, and keeps its type; it keeps its expiry too unless the request names one, for
+ * a patch changes what it names. What it does not name stays byte for byte (merge.h). `curl -d`
+ * sends a form's content type and most libraries application/json; what else could a PATCH with
+ * JSON be? So these are taken as well, but no other kind of patch is.
  */
 #include <string.h>
 

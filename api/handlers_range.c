@@ -1,15 +1,15 @@
 /*
  * What is done to a range as a whole: GET /kv?select=count and DELETE /kv.
  *
- * Counting walks over every key of one snapshot, in slices between which the other connections of the
- * HTTP thread have their turn. Deleting is one operation of the store, whatever the range holds, and
- * takes effect at once.
+ * Counting walks over every key of one snapshot, in slices between which the other connections of
+ * the HTTP thread have their turn. Deleting is one operation of the store, whatever the range
+ * holds, and takes effect at once.
  *
  * What `deleted` means when others write at the same time: it is the number of keys at the revision
- * `counted_at`, just before. The deletion has the revision `revision`, and removes all that is there
- * then; where the two follow upon each other, nothing was written in between and the number is exact.
- * A range that has no keys is not deleted: it was empty at `counted_at`, which is then the `revision`
- * too.
+ * `counted_at`, just before. The deletion has the revision `revision`, and removes all that is
+ * there then; where the two follow upon each other, nothing was written in between and the number
+ * is exact. A range that has no keys is not deleted: it was empty at `counted_at`, which is then
+ * the `revision` too.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +45,8 @@ static enum MHD_Result counted(struct api_request *request);
 static enum MHD_Result count_on(struct api_request *request)
 {
     struct count *count = request->own;
-    /* A count may take longer than the server waits for what is in flight; it can be asked again. */
+    /* A count may take longer than the server waits for what is in flight; it can be asked
+     * again. */
     if (atomic_load_explicit(&request->server->state, memory_order_relaxed) == API_DRAINING)
         return api_fail_code(request, API_ERROR_shutting_down,
                              "The server stops in the middle of counting.");
@@ -145,7 +146,8 @@ static enum MHD_Result delete_range(struct api_request *request, const struct ap
 static enum MHD_Result counted(struct api_request *request)
 {
     struct count *count = request->own;
-    /* Nothing more is read; held on, it would keep old data while the deletion waits for the disk. */
+    /* Nothing more is read; held on, it would keep old data while the deletion waits for the
+     * disk. */
     api_scan_close(&count->scan);
     if (!count->deletes) {
         struct api_text text;

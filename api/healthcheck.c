@@ -1,8 +1,8 @@
 /*
  * A client for one request: GET /healthz with plain sockets. A server that listens on all addresses
  * is asked on the loopback one. One deadline of three seconds holds for all of it, because a
- * supervisor that waits for this waits for a verdict. With TLS the certificate is not checked: it is
- * for names that clients use, and this only asks whether the server answers.
+ * supervisor that waits for this waits for a verdict. With TLS the certificate is not checked: it
+ * is for names that clients use, and this only asks whether the server answers.
  */
 #include "healthcheck.h"
 

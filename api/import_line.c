@@ -1,10 +1,10 @@
 /*
  * Lines of imports. See import_line.h.
  *
- * The line is checked as JSON once, as a whole; after that its members are known to be well formed and
- * are taken from where they stand. Strings are decoded in place. What says `value_b64` with a JSON type
- * is not checked for being JSON: it is how an export writes what it could not write inline, and has to
- * come back as it was.
+ * The line is checked as JSON once, as a whole; after that its members are known to be well formed
+ * and are taken from where they stand. Strings are decoded in place. What says `value_b64` with a
+ * JSON type is not checked for being JSON: it is how an export writes what it could not write
+ * inline, and has to come back as it was.
  */
 #include "import_line.h"
 

@@ -1,6 +1,6 @@
 /*
- * One line of an import: an entry as a list, an export or a person writes it, or the closing line of
- * an export.
+ * One line of an import: an entry as a list, an export or a person writes it, or the closing line
+ * of an export.
  *
  *   key | key_b64        one of them; 1 to limits.key_bytes bytes
  *   value | value_b64    one of them: any JSON value, kept byte for byte; or any bytes
@@ -36,8 +36,8 @@ struct api_import_fault {
     const char *did_you_mean; /* NULL = nothing is near */
 };
 
-/* Read the line, decoding it in place; what *line has points into it. False with *fault when nothing
- * can be made of it. */
+/* Read the line, decoding it in place; what *line has points into it. False with *fault when
+ * nothing can be made of it. */
 bool api_import_line_read(uint8_t *bytes, size_t size, const struct api_import_limits *limits,
                           struct api_import_line *line, struct api_import_fault *fault);
 

@@ -1,9 +1,9 @@
 /*
- * JSON check in two steps. json_scan.c passes what is plainly fine, which is nearly all there is, in
- * about a nanosecond a byte and without memory. What it refuses or is not sure of goes to jansson,
- * whose verdict counts and whose words the client reads. The parsed tree is thrown away: printing
- * it again would turn 0.1 into 0.10000000000000001 and drop doubled members, so the bytes are
- * stored as they came.
+ * JSON check in two steps. json_scan.c passes what is plainly fine, which is nearly all there is,
+ * in about a nanosecond a byte and without memory. What it refuses or is not sure of goes to
+ * jansson, whose verdict counts and whose words the client reads. The parsed tree is thrown away:
+ * printing it again would turn 0.1 into 0.10000000000000001 and drop doubled members, so the bytes
+ * are stored as they came.
  *
  * The flags admit what RFC 8259 does and jansson by default does not: scalars at the top, \u0000,
  * and integers past 63 bits. What jansson refuses in any case is refused here: numbers past a

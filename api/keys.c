@@ -116,7 +116,8 @@ static const struct api_key *find_digest(const struct api_keys *keys,
     return found;
 }
 
-/* Add the key of a line, if there is one. NULL, or what is wrong; `earlier` is another line's number. */
+/* Add the key of a line, if there is one. NULL, or what is wrong; `earlier` is another line's
+ * number. */
 static const char *add_line(struct api_keys *keys, struct storm_slice line, unsigned number,
                             unsigned *earlier)
 {

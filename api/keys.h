@@ -3,9 +3,9 @@
  *
  *     sha256:9f86...0f00a08  read,write  prefix=user:   # Ada's importer
  *
- * The digest of the key (secret.h), its scopes, and, percent-encoded, what all keys of the store that
- * it may touch begin with. A '#' at the start of a line or after a blank begins a comment. `stormctl
- * key` writes such lines.
+ * The digest of the key (secret.h), its scopes, and, percent-encoded, what all keys of the store
+ * that it may touch begin with. A '#' at the start of a line or after a blank begins a comment.
+ * `stormctl key` writes such lines.
  *
  * A table never changes. Requests hold a reference to the one that let them in, so another can take
  * its place at any time. Threads: any; references are counted atomically.
@@ -40,10 +40,10 @@ struct api_keys {
 };
 
 /*
- * Read a text or a file; the caller has the one reference. NULL with a sentence in `error`, which names
- * file and line and never has anything of the line in it: it may hold a key that somebody pasted.
- * A file is refused when others than its owner may write to it, or it belongs to another user than
- * root and this process's: whoever can write to it can let himself in.
+ * Read a text or a file; the caller has the one reference. NULL with a sentence in `error`, which
+ * names file and line and never has anything of the line in it: it may hold a key that somebody
+ * pasted. A file is refused when others than its owner may write to it, or it belongs to another
+ * user than root and this process's: whoever can write to it can let himself in.
  */
 struct api_keys *api_keys_parse(struct storm_slice text, const char *name, char *error,
                                 size_t error_size);

@@ -5,8 +5,8 @@
 #include "json.h"
 #include "request.h"
 
-/* Read If-Match, If-None-Match and Prefer; for a write, refuse the preconditions by date that cannot
- * be kept. False with an answer on its way in *result. */
+/* Read If-Match, If-None-Match and Prefer; for a write, refuse the preconditions by date that
+ * cannot be kept. False with an answer on its way in *result. */
 bool api_kv_conditions(struct api_request *request, bool is_write, enum MHD_Result *result);
 
 /* Whether the preconditions hold for a key that exists at `revision` or does not exist. */
@@ -36,12 +36,12 @@ storm_db *api_kv_store(const struct api_request *request);
 /* A read-then-write that lost against another writer is tried again this often. */
 enum { API_KV_ATTEMPTS = 32 };
 
-/* Read ttl and expires_at into request->meta and ->keeps_ttl, and the time of now; without either the
- * expiry is cleared, or kept. False with an answer on its way in *result. */
+/* Read ttl and expires_at into request->meta and ->keeps_ttl, and the time of now; without either
+ * the expiry is cleared, or kept. False with an answer on its way in *result. */
 bool api_kv_expiry(struct api_request *request, bool keeps_by_default, enum MHD_Result *result);
 
-/* Answer a write that succeeded: 204 with Prefer: return=minimal, otherwise key and revision with 201 or
- * 200; and what every such answer has: ETag, Storm-Revision, Storm-Expires-At. */
+/* Answer a write that succeeded: 204 with Prefer: return=minimal, otherwise key and revision with
+ * 201 or 200; and what every such answer has: ETag, Storm-Revision, Storm-Expires-At. */
 enum MHD_Result api_kv_send_written(struct api_request *request, bool is_new);
 struct api_answer;
 void api_kv_written_headers(struct api_request *request, struct api_answer *answer);

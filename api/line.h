@@ -1,8 +1,9 @@
 /*
- * Standing in line for a key: requests that read a value, change it and write it back on the condition
- * that nobody wrote since. Without a line, of a hundred that do so to one key in one moment each
- * commit lets one succeed and ninety-nine try again, and some of them never come first. In line each
- * tries once, in the order in which they came. The condition stays: other writes do not queue.
+ * Standing in line for a key: requests that read a value, change it and write it back on the
+ * condition that nobody wrote since. Without a line, of a hundred that do so to one key in one
+ * moment each commit lets one succeed and ninety-nine try again, and some of them never come first.
+ * In line each tries once, in the order in which they came. The condition stays: other writes do
+ * not queue.
  *
  * Threads: one mutex for all lines, held for a few instructions. A place belongs to its request.
  */
@@ -43,8 +44,8 @@ enum api_line_turn {
     API_LINE_FULL,  /* too many wait; not in line */
 };
 
-/* Join the line for place->key, which stays where it is until the place leaves. For API_LINE_WAIT the
- * request must have been readied with api_wait_begin(). */
+/* Join the line for place->key, which stays where it is until the place leaves. For API_LINE_WAIT
+ * the request must have been readied with api_wait_begin(). */
 enum api_line_turn api_line_join(struct api_lines *lines, struct api_place *place);
 
 /* Let the next one have its turn. Harmless when the place is not in line. */

@@ -15,8 +15,8 @@ struct api_list {
     struct storm_slice after; /* where the page before ended; empty = there was none */
 };
 
-/* One entry, or with API_SELECT_KEYS its key alone: as a string in an array of keys, as an object in
- * a line of its own or where it is no UTF-8. */
+/* One entry, or with API_SELECT_KEYS its key alone: as a string in an array of keys, as an object
+ * in a line of its own or where it is no UTF-8. */
 void api_list_add(struct api_text *text, const storm_iter *iter, enum api_select select,
                   enum api_entry_style style, size_t json_limit);
 

@@ -5,9 +5,10 @@
  *   signal -> draining -> HTTP stopped -> store closed -> exit 0
  *
  * Signals. SIGTERM and SIGINT are blocked in every thread and taken by one that waits for them. The
- * first asks for the drain, or ends the process at once while the store is still being opened, which
- * loses nothing: recovery may be cut at any point. The second exits at once with 128 + its number. Ten
- * seconds after the first the process is gone in any case; what was acknowledged is in the log.
+ * first asks for the drain, or ends the process at once while the store is still being opened,
+ * which loses nothing: recovery may be cut at any point. The second exits at once with 128 + its
+ * number. Ten seconds after the first the process is gone in any case; what was acknowledged is in
+ * the log.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -114,8 +115,8 @@ static void wait_for_signal(struct stop *stop)
     pthread_mutex_unlock(&stop->mu);
 }
 
-/* From now on SIGHUP reaches the server, or none with NULL. One that came while the server was reading
- * its files may be about what it did not see. */
+/* From now on SIGHUP reaches the server, or none with NULL. One that came while the server was
+ * reading its files may be about what it did not see. */
 static void accept_reloads(struct stop *stop, struct api_server *server)
 {
     pthread_mutex_lock(&stop->mu);
@@ -175,7 +176,8 @@ static const char *access_of(const struct api_server *server)
                : "EVERYBODY WHO REACHES THIS ADDRESS MAY DO EVERYTHING";
 }
 
-/* A key that is ready to be used, for whoever is looking. Logs are kept, so it does not go there. */
+/* A key that is ready to be used, for whoever is looking. Logs are kept, so it does not go
+ * there. */
 static void suggest_key(const struct api_server *server)
 {
     char secret[API_SECRET_TEXT], text[API_DIGEST_TEXT];

@@ -1,7 +1,7 @@
 /*
- * Reading the members of a JSON object where they stand, without a tree: names and values are slices
- * of the text, so that a value keeps its bytes. Only for text that api_json_check() has passed. Any
- * thread.
+ * Reading the members of a JSON object where they stand, without a tree: names and values are
+ * slices of the text, so that a value keeps its bytes. Only for text that api_json_check() has
+ * passed. Any thread.
  */
 #ifndef STORM_API_MEMBERS_H
 #define STORM_API_MEMBERS_H

@@ -1,17 +1,18 @@
 /*
  * Merge patches. See merge.h.
  *
- * One object of the patch is put into an index: its members sorted by name, which finds those that an
- * object of the document has in common with it. The document's members are gone through twice. The
- * first time notes where each name of the patch stands last, so that the second time every object of
- * the patch is merged at most once: otherwise doubled names would make small texts take very long.
+ * One object of the patch is put into an index: its members sorted by name, which finds those that
+ * an object of the document has in common with it. The document's members are gone through twice.
+ * The first time notes where each name of the patch stands last, so that the second time every
+ * object of the patch is merged at most once: otherwise doubled names would make small texts take
+ * very long.
  *
  *   document  { "a": 1,  "b": {"c": 2},  "d": 3 }         patch  {"b":{"c":null,"e":4},"d":null}
  *               |kept|   |merged      |  |gone|
  *   result    { "a": 1,  "b": {"e":4} }
  *
- * Every object of the patch, and of the document where the two have it in common, is walked over once
- * for each object that it is in; that is why their nesting has a bound of its own.
+ * Every object of the patch, and of the document where the two have it in common, is walked over
+ * once for each object that it is in; that is why their nesting has a bound of its own.
  */
 #include "merge.h"
 

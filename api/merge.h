@@ -1,13 +1,13 @@
 /*
  * JSON Merge Patch (RFC 7396) on the text of both documents.
  *
- * What the patch does not name stays as it is, byte for byte: numbers as they were written, members in
- * their order, blanks around them. What the patch brings is copied from it byte for byte too, but for
- * the blanks of its objects, whose members have to be looked at for nulls. New members go to the end
- * of their object, indented as its last one.
+ * What the patch does not name stays as it is, byte for byte: numbers as they were written, members
+ * in their order, blanks around them. What the patch brings is copied from it byte for byte too,
+ * but for the blanks of its objects, whose members have to be looked at for nulls. New members go
+ * to the end of their object, indented as its last one.
  *
- * A member that stands twice counts as JSON.parse has it: the last one. Where the patch names it, the
- * others go away; where it does not, all stay.
+ * A member that stands twice counts as JSON.parse has it: the last one. Where the patch names it,
+ * the others go away; where it does not, all stay.
  *
  * No state; any thread.
  */

@@ -44,8 +44,8 @@ void api_metrics_end(struct api_metrics *metrics, unsigned status, uint64_t late
         count(&metrics->errors_5xx);
     if (latency_ns != API_NO_LATENCY)
         count(&metrics->latency[bucket_of(latency_ns / 1000)]);
-    /* seq_cst, with that of on_over and api_server_drain in server.c: either the end of the last request
-     * sees the draining, or the draining sees the end. */
+    /* seq_cst, with that of on_over and api_server_drain in server.c: either the end of the last
+     * request sees the draining, or the draining sees the end. */
     atomic_fetch_sub(&metrics->in_flight, 1);
 }
 

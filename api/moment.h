@@ -29,8 +29,8 @@ void api_text_add_time(struct api_text *text, const char *name, uint64_t ms);
 #define API_HTTP_DATE_MAX 30
 char *api_format_http_date(char text[API_HTTP_DATE_MAX], uint64_t ms);
 
-/* RFC 3339 with an offset or Z, second fractions cut to ms, from 1970 on. A blank stands for the '+'
- * of an offset too, because that is what an unescaped plus in a query means. */
+/* RFC 3339 with an offset or Z, second fractions cut to ms, from 1970 on. A blank stands for the
+ * '+' of an offset too, because that is what an unescaped plus in a query means. */
 bool api_parse_rfc3339(struct storm_slice text, uint64_t *ms);
 
 /* "90s", "15m", "24h", "7d": at least one second, at most a hundred years. */

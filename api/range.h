@@ -19,8 +19,8 @@ struct api_range {
     bool is_reverse;
 };
 
-/* Read prefix, start, end and reverse. The slices are the request's. False with an answer on its way
- * in *result. */
+/* Read prefix, start, end and reverse. The slices are the request's. False with an answer on its
+ * way in *result. */
 bool api_range_read(struct api_request *request, struct api_range *range, enum MHD_Result *result);
 
 static inline bool api_range_is_bounded(const struct api_range *range)

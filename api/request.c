@@ -27,7 +27,8 @@
 #include "suggest.h"
 
 enum {
-    /* A connection keeps a body buffer of this size; bigger ones are given back after the request. */
+    /* A connection keeps a body buffer of this size; bigger ones are given back after the
+     * request. */
     KEPT_BODY_MAX = 2048,
     FIRST_BODY_ROOM = 64 << 10,
 };

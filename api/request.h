@@ -90,7 +90,8 @@ struct api_request {
     bool is_http_1_0;
     bool is_head;
     bool is_stream; /* how long it takes says nothing about the server */
-    /* The connection is one more than there may be: what comes on it is answered so, and it ends. */
+    /* The connection is one more than there may be: what comes on it is answered so, and it
+     * ends. */
     enum api_surplus surplus;
     struct api_client_id client; /* of the connection's address; only with limits for clients */
     struct {
@@ -125,8 +126,8 @@ struct api_request {
     bool is_body_too_large;
     struct api_gunzip *gunzip; /* the body comes compressed; NULL = it does not */
 
-    /* Set by a begin that wants the body in pieces: takes what it can, and leaves in *size how much it
-     * has not taken, which is only allowed when it has suspended the connection. */
+    /* Set by a begin that wants the body in pieces: takes what it can, and leaves in *size how much
+     * it has not taken, which is only allowed when it has suspended the connection. */
     enum MHD_Result (*take)(struct api_request *request, const uint8_t *data, size_t *size);
 
     struct MHD_Response *held; /* an answer that waits for the end of the body */
@@ -211,9 +212,9 @@ static inline bool api_has_header(const struct api_request *request, enum api_he
 }
 
 /*
- * Called by the begin of a route with a body: read Content-Encoding. A gzip body is decompressed while
- * it arrives, and body_limit then counts what comes out. False, with an answer on its way in *result,
- * when it is none that is taken here.
+ * Called by the begin of a route with a body: read Content-Encoding. A gzip body is decompressed
+ * while it arrives, and body_limit then counts what comes out. False, with an answer on its way in
+ * *result, when it is none that is taken here.
  */
 bool api_body_encoding(struct api_request *request, enum MHD_Result *result);
 

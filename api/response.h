@@ -20,8 +20,8 @@ struct api_answer api_answer_empty(unsigned status);
 struct api_answer api_answer_text(unsigned status, struct api_text *text, const char *type);
 /* From bytes that live as long as the process. */
 struct api_answer api_answer_static(unsigned status, struct storm_slice bytes, const char *type);
-/* The bytes of request->value, whose pin goes over to the answer; the value stays readable until the
- * answer is sent. */
+/* The bytes of request->value, whose pin goes over to the answer; the value stays readable until
+ * the answer is sent. */
 struct api_answer api_answer_value(unsigned status, struct api_request *request);
 
 /* The same, compressed: Content-Encoding and Vary are still to be added. */
@@ -48,8 +48,8 @@ enum MHD_Result api_send_json(struct api_request *request, unsigned status, stru
 enum MHD_Result api_send_json_at(struct api_request *request, unsigned status,
                                  struct api_text *text, const char *revision);
 
-/* Compress the text if it is long enough and the client takes it; false = it is as it was. The answer
- * then needs Content-Encoding: gzip, and Vary in either case. */
+/* Compress the text if it is long enough and the client takes it; false = it is as it was. The
+ * answer then needs Content-Encoding: gzip, and Vary in either case. */
 bool api_compress_text(const struct api_request *request, struct api_text *text);
 
 /* Send what was held. */

@@ -6,7 +6,8 @@
  *                   a piece of it at a time goes through zlib, so that neither memory nor the time
  *                   between two other requests grows with the value
  *
- * HEAD gets the same header fields as GET, since the library leaves the body out of the same answer.
+ * HEAD gets the same header fields as GET, since the library leaves the body out of the same
+ * answer.
  */
 #include <stdlib.h>
 
@@ -19,7 +20,8 @@ enum {
     BLOCK = 32 << 10,
 };
 
-/* The most that `size` bytes become: 5 bytes for each 16 KiB that cannot be compressed, and the header. */
+/* The most that `size` bytes become: 5 bytes for each 16 KiB that cannot be compressed, and the
+ * header. */
 static size_t room_for(size_t size)
 {
     return size + size / 1024 + SLACK;

@@ -1,6 +1,6 @@
 /*
- * Reading a value, making another of it, and writing that on the condition that nobody wrote since; if
- * somebody did, once more. Of requests that do so to one key at once, one at a time (line.h).
+ * Reading a value, making another of it, and writing that on the condition that nobody wrote since;
+ * if somebody did, once more. Of requests that do so to one key at once, one at a time (line.h).
  */
 #ifndef STORM_API_REWRITE_H
 #define STORM_API_REWRITE_H
@@ -10,8 +10,9 @@
 
 /*
  * Make the new value: *value is empty and without a bound yet. What is stored is in request->value,
- * whose revision is 0 when there is none. request->meta has the type and, with request->keeps_ttl, the
- * expiry of what is stored; it may be changed. False with an answer in *result: nothing is written.
+ * whose revision is 0 when there is none. request->meta has the type and, with request->keeps_ttl,
+ * the expiry of what is stored; it may be changed. False with an answer in *result: nothing is
+ * written.
  */
 typedef bool (*api_rewrite_fn)(struct api_request *request, struct api_text *value,
                                enum MHD_Result *result);

@@ -1,7 +1,7 @@
 /*
- * Bearer keys: 256 random bits, written as "storm_" and 43 letters of base64url, of which the server
- * only ever keeps the SHA-256. A digest that fast is safe because what it hides cannot be guessed;
- * it would not be for a password. No state; any thread.
+ * Bearer keys: 256 random bits, written as "storm_" and 43 letters of base64url, of which the
+ * server only ever keeps the SHA-256. A digest that fast is safe because what it hides cannot be
+ * guessed; it would not be for a password. No state; any thread.
  */
 #ifndef STORM_API_SECRET_H
 #define STORM_API_SECRET_H

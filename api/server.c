@@ -38,14 +38,14 @@
 #include "tls.h"
 
 enum {
-    /* The library clears this much and half as much again after each request, which is why it is not
-     * larger: a target with a key of the default limit, all of it escaped, is 12 KiB, and 8 KiB are
-     * left for the header fields. Shorter keys leave more. */
+    /* The library clears this much and half as much again after each request, which is why it is
+     * not larger: a target with a key of the default limit, all of it escaped, is 12 KiB, and 8 KiB
+     * are left for the header fields. Shorter keys leave more. */
     POOL_MIN = 20 << 10,
     POOL_FOR_FIELDS = 8 << 10,
     ESCAPED_BYTE = 3,
-    /* Connections beyond the limit that are told so, on a short time-out, before any are just closed;
-     * the second number is for those beyond the limit of their address. */
+    /* Connections beyond the limit that are told so, on a short time-out, before any are just
+     * closed; the second number is for those beyond the limit of their address. */
     SURPLUS_MAX = 128,
     CLIENT_SURPLUS_MAX = 8,
     /* What 0.9.75 would refuse when told to be strict, request.c refuses with a better answer. */
@@ -172,8 +172,8 @@ static void *on_first_line(void *cls, const char *target, struct MHD_Connection 
         return NULL;
     enter_phase(connection, API_PHASE_HEADERS);
     api_request_line(&connection->request, handle, target);
-    /* The library is about to parse the query into its pool, a node for each parameter; when they are
-     * too many its own 431 gets lost and the connection hangs. We have a copy, so the query is
+    /* The library is about to parse the query into its pool, a node for each parameter; when they
+     * are too many its own 431 gets lost and the connection hangs. We have a copy, so the query is
      * emptied: the buffer is the library's and not really constant. */
     char *query = strchr((char *)target, '?');
     if (query != NULL)
@@ -277,8 +277,8 @@ static int start_daemon(struct api_server *server, char *error, size_t error_siz
     if (server->threads < 2)
         server->threads = 2;
     uint64_t pool = config->limits_key_bytes * ESCAPED_BYTE + POOL_FOR_FIELDS;
-    /* The library shares its limit out among the threads, whichever of them accepts; ours is kept in
-     * on_accept, so each thread may have them all. */
+    /* The library shares its limit out among the threads, whichever of them accepts; ours is kept
+     * in on_accept, so each thread may have them all. */
     uint64_t limit = (config->http_max_connections + SURPLUS_MAX + 1) * server->threads;
     if (limit > INT32_MAX)
         limit = INT32_MAX;

@@ -81,8 +81,8 @@ int api_server_start(struct api_server *server, const struct storm_config *confi
                      size_t error_size);
 
 /*
- * Read keys and certificate again (SIGHUP), and log what came of it. Requests and connections go on; a
- * file that cannot be used changes nothing. One thread at a time.
+ * Read keys and certificate again (SIGHUP), and log what came of it. Requests and connections go
+ * on; a file that cannot be used changes nothing. One thread at a time.
  */
 void api_server_reload(struct api_server *server);
 
@@ -90,10 +90,11 @@ void api_server_reload(struct api_server *server);
 void api_server_serve(struct api_server *server, storm_db *db);
 
 /*
- * Take no new connections, answer what is in flight, each answer with Connection: close; streams are
- * told to end. Clients that have not taken their answers after three quarters of `grace_ms` are cut
- * off. Returns true when nothing is left within `grace_ms`, false when something is still waiting;
- * the server must then not be stopped (its store is in use), and only leaving the process is left.
+ * Take no new connections, answer what is in flight, each answer with Connection: close; streams
+ * are told to end. Clients that have not taken their answers after three quarters of `grace_ms` are
+ * cut off. Returns true when nothing is left within `grace_ms`, false when something is still
+ * waiting; the server must then not be stopped (its store is in use), and only leaving the process
+ * is left.
  */
 bool api_server_drain(struct api_server *server, uint64_t grace_ms);
 

@@ -13,8 +13,8 @@ void api_store_options(const struct storm_config *config, struct storm_options *
  * messages that have named it already. Points into `message`. */
 const char *api_store_reason(const char *dir, const char *message);
 
-/* What to do about a store that cannot be opened, as the end of a sentence ("; free some disk space…");
- * empty when the store's own sentence is all there is. Static. */
+/* What to do about a store that cannot be opened, as the end of a sentence ("; free some disk
+ * space…"); empty when the store's own sentence is all there is. Static. */
 const char *api_store_advice(storm_status status);
 
 #endif

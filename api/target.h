@@ -51,9 +51,9 @@ enum api_query_fault {
 };
 
 /*
- * Take a query apart, decoding it in place; the parameters point into it. The parameter `repeatable`
- * (NULL = none) may stand any number of times. On a fault, *culprit is the parameter where it was met
- * (NULL if none). Give the query back with api_query_fini(), after a fault too.
+ * Take a query apart, decoding it in place; the parameters point into it. The parameter
+ * `repeatable` (NULL = none) may stand any number of times. On a fault, *culprit is the parameter
+ * where it was met (NULL if none). Give the query back with api_query_fini(), after a fault too.
  */
 enum api_query_fault api_query_parse(uint8_t *bytes, size_t size, const char *repeatable,
                                      struct api_query *query, const struct api_parameter **culprit);

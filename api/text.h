@@ -24,8 +24,8 @@ struct api_text {
 void api_text_init(struct api_text *text, size_t max);
 void api_text_fini(struct api_text *text);
 
-/* Make room for `size` more bytes, which the caller writes behind the end and then counts in ->size:
- * for what is added in many small pieces. False when the text has failed. */
+/* Make room for `size` more bytes, which the caller writes behind the end and then counts in
+ * ->size: for what is added in many small pieces. False when the text has failed. */
 bool api_text_reserve(struct api_text *text, size_t size);
 
 void api_text_add(struct api_text *text, const void *data, size_t size);
@@ -48,8 +48,8 @@ bool api_is_utf8(struct storm_slice bytes);
 /* Room for 2^64 - 1 and its terminator. */
 #define API_NUMBER_MAX 21
 
-/* Write a number in decimal, terminated; returns its length. Faster than snprintf by a factor of 10,
- * which counts where every answer carries two. */
+/* Write a number in decimal, terminated; returns its length. Faster than snprintf by a factor of
+ * 10, which counts where every answer carries two. */
 size_t api_format_number(char text[API_NUMBER_MAX], uint64_t number);
 
 /* Read decimal digits, nothing else, without overflow. */
@@ -60,7 +60,8 @@ bool api_equals(struct storm_slice bytes, const char *word);
 bool api_equals_nocase(struct storm_slice bytes, const char *word);
 struct storm_slice api_trim(struct storm_slice bytes);
 
-/* Whether the bytes are a token (RFC 9110 section 5.6.2): the name of a header field, half a media type. */
+/* Whether the bytes are a token (RFC 9110 section 5.6.2): the name of a header field, half a media
+ * type. */
 bool api_is_token(struct storm_slice bytes);
 
 #endif

@@ -2,9 +2,9 @@
  * Certificates. See tls.h.
  *
  * The library asks for the certificate of each handshake through a callback that has no room for a
- * context, so the one in use is a variable of the process. What a handshake was given must live until
- * it is over, and nobody says when that is; so certificates are kept until the server stops. They are
- * a few KiB each and are renewed a few times a year.
+ * context, so the one in use is a variable of the process. What a handshake was given must live
+ * until it is over, and nobody says when that is; so certificates are kept until the server stops.
+ * They are a few KiB each and are renewed a few times a year.
  */
 #include "tls.h"
 

@@ -1,6 +1,6 @@
 /*
- * The certificate that HTTPS is served with. One for the process; reading it again takes effect with
- * the next connection, those that are open keep theirs.
+ * The certificate that HTTPS is served with. One for the process; reading it again takes effect
+ * with the next connection, those that are open keep theirs.
  *
  * Threads: api_tls_load() one at a time; the callback runs on any HTTP thread.
  */

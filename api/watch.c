@@ -21,8 +21,8 @@
 #include "request.h"
 
 enum {
-    /* After http.body_timeout_s a body must keep up this rate on average: 8 MiB may take two and a half
-     * minutes. */
+    /* After http.body_timeout_s a body must keep up this rate on average: 8 MiB may take two and a
+     * half minutes. */
     BODY_BYTES_PER_SECOND = 64 << 10,
     /* The same for an answer, or a part of one: less than the slowest modem. */
     READ_SECONDS = 30,

@@ -99,9 +99,9 @@ int config_parse(int argc, char **argv, char **envp, struct storm_config *out,
                  enum config_action *action, struct config_error *error);
 
 /*
- * Whether a server may be started like this: not on an address that others reach without keys, and not
- * with half of what TLS takes. 0, or -1 with what is wrong added to *error, which config_parse() has
- * left.
+ * Whether a server may be started like this: not on an address that others reach without keys, and
+ * not with half of what TLS takes. 0, or -1 with what is wrong added to *error, which
+ * config_parse() has left.
  */
 int config_check_start(const struct storm_config *config, struct config_error *error);
 

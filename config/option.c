@@ -321,8 +321,8 @@ bool config_is_loopback(const char *host)
            (sscanf(host, "%3u.%3u.%3u.%3u%c", &a, &b, &c, &d, &rest) == 4 && a == 127);
 }
 
-/* A host name as origins and Host fields have it: letters, digits, dots, hyphens, or an IPv6 address in
- * brackets. What a browser sends is in small letters. */
+/* A host name as origins and Host fields have it: letters, digits, dots, hyphens, or an IPv6
+ * address in brackets. What a browser sends is in small letters. */
 static size_t host_length(const char *text)
 {
     size_t length = strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789.-_");

@@ -63,7 +63,8 @@ void config_set(struct storm_config *out, enum config_id id, const char *value,
  * nothing does. Static. */
 const char *config_text_fault(const char *text);
 
-/* Read a file, which `named_by` (a flag or a variable) asked for. Every mistake is added to *error. */
+/* Read a file, which `named_by` (a flag or a variable) asked for. Every mistake is added to
+ * *error. */
 void config_load_file(struct storm_config *out, const char *path, const char *named_by,
                       struct config_error *error);
 

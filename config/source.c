@@ -247,7 +247,8 @@ static bool is_for_others(const char *name)
     return begins_with(name, "STORM_TEST_");
 }
 
-/* STORM_SERVICE_HOST, STORM_DB_SERVICE_PORT_HTTP, STORM_PORT=tcp://..., STORM_PORT_8080_TCP_ADDR. */
+/* STORM_SERVICE_HOST, STORM_DB_SERVICE_PORT_HTTP, STORM_PORT=tcp://...,
+ * STORM_PORT_8080_TCP_ADDR. */
 static bool is_kubernetes(const char *name, const char *value)
 {
     const char *port = strstr(name, "_PORT");

@@ -80,7 +80,8 @@ static storm_status check_sizes(const struct storm_options *options, struct stor
     return STORM_OK;
 }
 
-/* What zlib, LZ4 and Zstandard have; none has no levels. Tables refuse more, which would be too late. */
+/* What zlib, LZ4 and Zstandard have; none has no levels. Tables refuse more, which would be too
+ * late. */
 static const int highest_level[] = {
     [STORM_CODEC_DEFLATE] = 9, [STORM_CODEC_LZ4] = 12, [STORM_CODEC_ZSTD] = 19};
 

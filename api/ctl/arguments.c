@@ -69,7 +69,8 @@ static enum ctl_exit refuse_option(const struct ctl_command *command, const char
                       config_did_you_mean(nearest == NULL ? NULL : spelling, hint));
 }
 
-/* The number of the option in a word that begins with dashes, and what follows its '='; -1 for none. */
+/* The number of the option in a word that begins with dashes, and what follows its '='; -1 for
+ * none. */
 static int find_option(const struct ctl_command *command, const char *word, const char **value)
 {
     const char *name = word + 2;

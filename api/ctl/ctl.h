@@ -109,8 +109,8 @@ enum ctl_access {
 enum ctl_exit ctl_open(const struct ctl_call *call, enum ctl_access access, struct ctl_store *store,
                        char *damage, size_t size);
 
-/* Whether operand 0 is a store, in whatever state: CTL_OK, or CTL_NO_STORE or CTL_DENIED after saying
- * so. */
+/* Whether operand 0 is a store, in whatever state: CTL_OK, or CTL_NO_STORE or CTL_DENIED after
+ * saying so. */
 enum ctl_exit ctl_look(const struct ctl_call *call);
 
 /* Close; a failure is said and turns CTL_OK into CTL_FAILED. */

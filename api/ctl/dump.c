@@ -207,7 +207,8 @@ static enum ctl_exit dump_store(struct dump *dump, struct storm_iter_options *op
         status = storm_iter_status(iter);
         if (dump->text.has_failed)
             status = STORM_NO_MEMORY;
-        /* An output that has failed is said at the end, or was closed by a reader that has enough. */
+        /* An output that has failed is said at the end, or was closed by a reader that has
+         * enough. */
         if (is_written && status == STORM_OK)
             code = put_end(dump, storm_snapshot_revision(snapshot));
     }

@@ -1,6 +1,6 @@
 /*
- * stormctl key: a new key, and the line for auth.keys_file that lets it in. The key itself is printed
- * once and kept nowhere.
+ * stormctl key: a new key, and the line for auth.keys_file that lets it in. The key itself is
+ * printed once and kept nowhere.
  */
 #include <errno.h>
 #include <fcntl.h>

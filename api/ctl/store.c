@@ -1,14 +1,15 @@
 /*
  * Opening a store for a command, and saying why something failed.
  *
- * Reading. A read-only open takes no lock, so that it works beside a server. The server may meanwhile
- * remove a table or a segment of the log that this open has just read the name of; that looks like
- * damage, but is gone at the next attempt, and real damage is not. So damage is believed only after a
- * few attempts. Once open, everything that is read is held open, and what the server does no longer
- * matters.
+ * Reading. A read-only open takes no lock, so that it works beside a server. The server may
+ * meanwhile remove a table or a segment of the log that this open has just read the name of; that
+ * looks like damage, but is gone at the next attempt, and real damage is not. So damage is believed
+ * only after a few attempts. Once open, everything that is read is held open, and what the server
+ * does no longer matters.
  *
  * Writing. An open for writing leaves a lock file in any directory it is given, even one without a
- * store, and so may a repair. A read-only one goes first, and a directory that is none is left as it is.
+ * store, and so may a repair. A read-only one goes first, and a directory that is none is left as
+ * it is.
  */
 #include <dirent.h>
 #include <errno.h>

@@ -69,7 +69,8 @@ struct sdb_entry {
  *
  * A source may have decoded a row of neighbours, in which it stands. Whoever moves it may also move
  * `at` within the row instead, which costs no call: next and prev go on from there. Only
- * sdb_source_stand() makes it the current entry. Slices of all the row are valid until another move.
+ * sdb_source_stand() makes it the current entry. Slices of all the row are valid until another
+ * move.
  */
 struct sdb_source_ops;
 
@@ -92,8 +93,8 @@ struct sdb_source_ops {
     void (*seek_before)(struct sdb_source *source, struct storm_slice key, uint64_t tag);
     void (*next)(struct sdb_source *source); /* only when valid */
     void (*prev)(struct sdb_source *source); /* only when valid */
-    /* Give back what it holds to stand somewhere, such as blocks; not positioned afterwards. NULL: it
-     * holds nothing. */
+    /* Give back what it holds to stand somewhere, such as blocks; not positioned afterwards. NULL:
+     * it holds nothing. */
     void (*rest)(struct sdb_source *source);
     void (*destroy)(struct sdb_source *source);
 };

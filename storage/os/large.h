@@ -19,14 +19,14 @@ enum { SDB_LARGE = 64 << 10, SDB_LARGE_ALIGN = 64, SDB_PAGE = 4096 };
 
 /* Contents undefined; NULL when out of memory. `size` is not 0 and at most SIZE_MAX / 2. */
 void *sdb_large_alloc(size_t size);
-/* NULL is ignored. Pieces of SDB_LARGE and more that lie in a row may go as one, whose size is the sum
- * of what sdb_large_bytes() says of each. */
+/* NULL is ignored. Pieces of SDB_LARGE and more that lie in a row may go as one, whose size is the
+ * sum of what sdb_large_bytes() says of each. */
 void sdb_large_free(void *p, size_t size);
 
 /*
- * The same for what is filled bit by bit: from SDB_LARGE on its pages come when they are touched, so
- * that nobody waits for all of them at once, or with sdb_large_populate(): those of [p, p + size),
- * whole pages, which are about to be filled. That cannot fail, it only saves faults.
+ * The same for what is filled bit by bit: from SDB_LARGE on its pages come when they are touched,
+ * so that nobody waits for all of them at once, or with sdb_large_populate(): those of [p, p +
+ * size), whole pages, which are about to be filled. That cannot fail, it only saves faults.
  */
 void *sdb_large_alloc_bare(size_t size);
 void sdb_large_populate(void *p, size_t size);

@@ -148,7 +148,8 @@ static inline void sdb_start_read(struct sdb_file *file, uint64_t offset, uint64
     file->ops->start_read(file, offset, size);
 }
 
-/* Reserve `size` bytes from 0 so that later writes below cannot meet a full disk; new bytes are 0. */
+/* Reserve `size` bytes from 0 so that later writes below cannot meet a full disk; new bytes are
+ * 0. */
 static inline storm_status sdb_allocate(struct sdb_file *file, uint64_t size)
 {
     return file->ops->allocate(file, size);
@@ -164,8 +165,8 @@ static inline storm_status sdb_size(struct sdb_file *file, uint64_t *size)
     return file->ops->size(file, size);
 }
 
-/* Map the first `size` bytes, shared. STORM_UNSUPPORTED where files cannot be mapped; in the twin only
- * files without unsynced bytes can, for reading, and what is written later is not seen. */
+/* Map the first `size` bytes, shared. STORM_UNSUPPORTED where files cannot be mapped; in the twin
+ * only files without unsynced bytes can, for reading, and what is written later is not seen. */
 static inline storm_status sdb_map(struct sdb_file *file, uint64_t size, bool writable,
                                    void **address)
 {

@@ -1,6 +1,7 @@
 /*
  * What the parts of the real os layer share: posix.c (open files, clocks, threads), posix_store.c
- * (stores through a mapping) and posix_names.c (names, directories, the lock). Nobody else includes this.
+ * (stores through a mapping) and posix_names.c (names, directories, the lock). Nobody else includes
+ * this.
  *
  * Every function of the operations table is documented in os.h and keeps that contract.
  */

@@ -93,8 +93,8 @@ static bool move_window(struct sdb_posix_file *self, uint64_t offset, uint64_t e
 
 /*
  * Make the pages up to `end` present and writable, and none before its time: for small records that
- * is one in thirty, which then takes 2 us. With 16 KiB at once one in a hundred takes 12 us, and all
- * together take as long.
+ * is one in thirty, which then takes 2 us. With 16 KiB at once one in a hundred takes 12 us, and
+ * all together take as long.
  */
 static bool populate(struct sdb_posix_window *window, uint64_t end)
 {

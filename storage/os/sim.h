@@ -82,7 +82,8 @@ void sim_capacity_set(struct sim_disk *disk, uint64_t bytes);
 uint64_t sim_used_bytes(struct sim_disk *disk);
 
 /* Damage a file behind the engine's back, in both states; write_file makes it if need be, and its
- * name durable. STORM_NOT_FOUND without it; STORM_INVALID for a flip behind the end. Not counted. */
+ * name durable. STORM_NOT_FOUND without it; STORM_INVALID for a flip behind the end. Not
+ * counted. */
 storm_status sim_file_size(struct sim_disk *disk, const char *path, uint64_t *size);
 storm_status sim_flip(struct sim_disk *disk, const char *path, uint64_t offset, uint8_t mask);
 storm_status sim_resize(struct sim_disk *disk, const char *path, uint64_t size);

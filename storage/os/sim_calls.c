@@ -302,7 +302,8 @@ static storm_status sim_map(struct sdb_file *file, uint64_t size, bool writable,
     *address = NULL;
     pthread_mutex_lock(&self->disk->mu);
     status = file_gate(self, SIM_MAP, false, &is_half);
-    /* Stores through a mapping could not be counted, cut or lost; nor could later writes be seen. */
+    /* Stores through a mapping could not be counted, cut or lost; nor could later writes be
+     * seen. */
     if (status == STORM_OK && (writable || self->node->dirty_low < self->node->dirty_high))
         status = STORM_UNSUPPORTED;
     if (status == STORM_OK) {

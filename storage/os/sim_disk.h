@@ -186,8 +186,8 @@ struct sim_disk *sim_disk_of(struct sdb_os *os);
 storm_status sim_fail(struct sdb_os *os, storm_status status, enum sim_call call, const char *path,
                       const char *why);
 
-/* Number a call and decide its fate: STORM_OK, or the (recorded) failure. *is_half tells that a part
- * of it happens all the same. */
+/* Number a call and decide its fate: STORM_OK, or the (recorded) failure. *is_half tells that a
+ * part of it happens all the same. */
 storm_status sim_gate(struct sdb_os *os, enum sim_call call, bool is_change, const char *path,
                       bool *is_half);
 

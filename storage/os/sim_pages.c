@@ -68,7 +68,8 @@ static void image_set(struct sim_image *image, size_t index, struct sim_page *pa
     page_unref(old);
 }
 
-/* A page of the image that may be written to: the only one, a copy of a shared one, or a new one. */
+/* A page of the image that may be written to: the only one, a copy of a shared one, or a new
+ * one. */
 static struct sim_page *image_own(struct sim_image *image, size_t index)
 {
     struct sim_page *old = image_page(image, index);
@@ -313,7 +314,8 @@ static uint64_t settle_size(struct sim_medium *medium, uint64_t old_size, uint64
     return size < new_size ? size : new_size;
 }
 
-/* Move each dirty sector below `end` to the durable state, or not, by a coin; tear the last moved. */
+/* Move each dirty sector below `end` to the durable state, or not, by a coin; tear the last
+ * moved. */
 static void settle_sectors(struct sim_medium *medium, struct sim_node *node, uint64_t end,
                            bool is_torn)
 {

@@ -43,8 +43,8 @@ static inline bool sdb_cond_wait_ns(pthread_cond_t *cond, pthread_mutex_t *mu, u
     return pthread_cond_timedwait(cond, mu, &until) != ETIMEDOUT;
 }
 
-/* 0 = none yet. In the part of a thread's memory that is at hand without a call, in a shared library
- * too. */
+/* 0 = none yet. In the part of a thread's memory that is at hand without a call, in a shared
+ * library too. */
 extern _Thread_local unsigned sdb_thread_number __attribute__((tls_model("initial-exec")));
 unsigned sdb_thread_number_take(void);
 

@@ -8,8 +8,8 @@
  * against the process's resident size (tests/memory does), and is 0 when all has been given back.
  *
  * Not counted: what lasts no longer than one call, flush or compaction (buffers of builders and
- * codecs), iterators (some kilobytes for each run of the tree) and snapshots, batches, which are the
- * caller's.
+ * codecs), iterators (some kilobytes for each run of the tree) and snapshots, batches, which are
+ * the caller's.
  *
  * Threads: any. Relaxed order: the numbers bring nothing with them. A NULL account counts nothing.
  */

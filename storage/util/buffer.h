@@ -21,7 +21,8 @@ void sdb_buffer_fini(struct sdb_buffer *buffer);
 /* Empty it, keep the memory, forget a failure. */
 void sdb_buffer_clear(struct sdb_buffer *buffer);
 
-/* Room for `size` more bytes at the end: where to write them, or NULL (status set). Does not advance. */
+/* Room for `size` more bytes at the end: where to write them, or NULL (status set). Does not
+ * advance. */
 uint8_t *sdb_buffer_reserve(struct sdb_buffer *buffer, size_t size);
 /* Append. False when status is set. */
 bool sdb_buffer_add(struct sdb_buffer *buffer, const void *data, size_t size);

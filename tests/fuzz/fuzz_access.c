@@ -1,7 +1,7 @@
 /*
- * What decides who gets in: the keys file, Authorization, Host, Origin. The input's first byte says which
- * of them the rest is. All of it lies in memory of exactly its size, so that a byte read past the end
- * is a report.
+ * What decides who gets in: the keys file, Authorization, Host, Origin. The input's first byte says
+ * which of them the rest is. All of it lies in memory of exactly its size, so that a byte read past
+ * the end is a report.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,7 @@
 /*
- * Any bytes as the body of POST /batch. What is decoded must be what jansson finds in the same text: as
- * many operations, the same keys, values that parse to the same; and each span must lie in the text.
+ * Any bytes as the body of POST /batch. What is decoded must be what jansson finds in the same
+ * text: as many operations, the same keys, values that parse to the same; and each span must lie in
+ * the text.
  */
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /*
- * Cursors as clients send them. The input is split at its first newline: a prefix, and a cursor. What is
- * read as one is written again the same; what is written is read; a change of scope is refused.
+ * Cursors as clients send them. The input is split at its first newline: a prefix, and a cursor.
+ * What is read as one is written again the same; what is written is read; a change of scope is
+ * refused.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
- * Any bytes as a compressed body: how they are cut into pieces must not matter, and no more comes out than
- * is wanted. The same bytes compressed and decompressed must be themselves; and as Accept-Encoding
- * they must do no harm. The first byte says how long the pieces are.
+ * Any bytes as a compressed body: how they are cut into pieces must not matter, and no more comes
+ * out than is wanted. The same bytes compressed and decompressed must be themselves; and as
+ * Accept-Encoding they must do no harm. The first byte says how long the pieces are.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /*
- * Lines of imports. What is read as an entry lies inside the line and within its limits; written as an
- * export writes it, it is one line, and is read again as the same entry.
+ * Lines of imports. What is read as an entry lies inside the line and within its limits; written as
+ * an export writes it, it is one line, and is read again as the same entry.
  */
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /*
  * The scan of JSON against jansson: what the scan passes jansson must pass, what it refuses jansson
- * must refuse; only "unsure" may go either way. The text lies in memory of exactly its size, so that
- * a byte read past the end is a report.
+ * must refuse; only "unsure" may go either way. The text lies in memory of exactly its size, so
+ * that a byte read past the end is a report.
  */
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /*
- * Two JSON texts, with a zero byte between them: document and merge patch. The patched text must be JSON
- * and say what RFC 7396's own algorithm makes of the two parsed; a patch with no member must change
- * not one byte of an object.
+ * Two JSON texts, with a zero byte between them: document and merge patch. The patched text must be
+ * JSON and say what RFC 7396's own algorithm makes of the two parsed; a patch with no member must
+ * change not one byte of an object.
  */
 #include <jansson.h>
 #include <stdlib.h>

@@ -194,7 +194,8 @@ static struct storm_op choose_range(size_t first, size_t *end)
 
 enum { ONE_KEY, FROM_A_KEY, FROM_THE_FIRST };
 
-/* Whether a later range delete of the batch covers operation `i`: then it was written as a delete. */
+/* Whether a later range delete of the batch covers operation `i`: then it was written as a
+ * delete. */
 static bool is_covered(const size_t *keys, const size_t *ends, const int *is_range, size_t i,
                        size_t count)
 {
@@ -300,7 +301,8 @@ static void write_batch(storm_batch *batch, size_t count)
 
 /* ---- Walking ---- */
 
-/* The nearest live key at or after `at` (step 1), or at or before it (step -1), within [low, high). */
+/* The nearest live key at or after `at` (step 1), or at or before it (step -1), within [low,
+ * high). */
 static int64_t nearest(const struct entry *entries, int64_t at, int64_t step, int64_t low,
                        int64_t high)
 {
@@ -309,7 +311,8 @@ static int64_t nearest(const struct entry *entries, int64_t at, int64_t step, in
     return at >= low && at < high ? at : -1;
 }
 
-/* What a walk is about: the entries of its view, and the part of them that its options let through. */
+/* What a walk is about: the entries of its view, and the part of them that its options let
+ * through. */
 struct walk {
     const struct entry *entries;
     storm_iter *iter;
@@ -475,7 +478,8 @@ static void reopen(void)
     }
     uint64_t kind = below(4);
     if (kind != 0) {
-        /* The power goes first; what the dying process does to the disk afterwards is lost on it. */
+        /* The power goes first; what the dying process does to the disk afterwards is lost on
+         * it. */
         sim_cut_at(disk, 1);
         losses++;
     }

@@ -70,7 +70,8 @@ static inline struct storm_slice feed_value(uint64_t revision, uint32_t index, u
     return storm_bytes(room, size);
 }
 
-/* Add random operations to `batch` as those of the next revision; how many. Not in the journal yet. */
+/* Add random operations to `batch` as those of the next revision; how many. Not in the journal
+ * yet. */
 static inline size_t journal_plan(struct journal *journal, storm_batch *batch, uint32_t size_max,
                                   struct journal_entry *planned)
 {

@@ -1,4 +1,5 @@
-/* What verification and repair report, kept for a test to look at; and a store with a tree to look into. */
+/* What verification and repair report, kept for a test to look at; and a store with a tree to look
+ * into. */
 #ifndef TEST_REPORTS_H
 #define TEST_REPORTS_H
 

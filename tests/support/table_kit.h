@@ -32,8 +32,9 @@ struct kit_model {
     size_t count;
 };
 
-/* `count` or a few less random entries: keys of 1 to `key_bytes` bytes with long common prefixes, one
- * in eight a delete, values up to `value_bytes` and half compressible, up to `versions` of a key. */
+/* `count` or a few less random entries: keys of 1 to `key_bytes` bytes with long common prefixes,
+ * one in eight a delete, values up to `value_bytes` and half compressible, up to `versions` of a
+ * key. */
 void kit_model_random(struct kit_model *model, uint64_t *state, size_t count, size_t key_bytes,
                       size_t value_bytes, unsigned versions);
 void kit_model_fini(struct kit_model *model);

@@ -1,4 +1,5 @@
-/* The account of a store's memory: each part goes up and down with what it is for, and ends at 0. */
+/* The account of a store's memory: each part goes up and down with what it is for, and ends at
+ * 0. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -148,8 +149,8 @@ static void open_tables_count_until_their_last_version_goes(void **state)
     put_numbers(store.db, 1000);
     assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
     assert_int_equal(storm_compact(store.db, all, all, NULL, NULL), STORM_OK);
-    /* The filter, the 16 + 32 bytes and a key that the index has for each of 50 blocks, and 1 KiB for
-     * the rest: less than twice of that, so one table and not two. */
+    /* The filter, the 16 + 32 bytes and a key that the index has for each of 50 blocks, and 1 KiB
+     * for the rest: less than twice of that, so one table and not two. */
     uint64_t least = 1000 * 10 / 8 + 50 * 48;
     assert_true(COMES_WITHIN(&store, memory_tables, least, least * 2));
     uint64_t one = stats_of(&store).memory_tables;
@@ -206,7 +207,8 @@ static void the_log_counts_the_buffers_of_large_groups(void **state)
     store_fini(&store);
 }
 
-/* The bound is on what the heap gives, not on what was asked for: tiny blocks show the difference. */
+/* The bound is on what the heap gives, not on what was asked for: tiny blocks show the
+ * difference. */
 static void the_caches_bound_holds_for_what_the_heap_really_takes(void **state)
 {
     (void)state;

@@ -2,9 +2,9 @@
  * Writers under pressure: slowed before they are stopped, each wait counted under its cause, woken
  * whatever ends it; asynchronous writers never held up; the last of the disk never used.
  *
- * Pressure is made to order: level 0 by flushes that nothing compacts, memory by a flush that hangs at
- * manifest_mu, the disk by the twin's capacity. A wait without a waker would hang, so an alarm ends
- * the program.
+ * Pressure is made to order: level 0 by flushes that nothing compacts, memory by a flush that hangs
+ * at manifest_mu, the disk by the twin's capacity. A wait without a waker would hang, so an alarm
+ * ends the program.
  */
 #include "store.h"
 
@@ -75,7 +75,8 @@ static void open_store(struct store *store, size_t write_buffer, const struct sd
     store_open(store);
 }
 
-/* As if much had just been let in: the next write waits as long as any may, if it has to wait at all. */
+/* As if much had just been let in: the next write waits as long as any may, if it has to wait at
+ * all. */
 static void owe(storm_db *base)
 {
     struct sdb_lsm *db = sdb_lsm(base);
@@ -273,7 +274,8 @@ static void debt_of_compaction_slows_writes_down(void **state)
     put_random(store.db, 300);
     assert_int_equal(stats_of(store.db).write_waits, 0);
     assert_int_equal(storm_flush(store.db, NULL), STORM_OK);
-    /* It counts as long as compaction has found something to do. Here it has not, and may yet say so. */
+    /* It counts as long as compaction has found something to do. Here it has not, and may yet say
+     * so. */
     struct sdb_lsm *db = sdb_lsm(store.db);
     while (stats_of(store.db).write_waits == 0) {
         pthread_mutex_lock(&db->mu);

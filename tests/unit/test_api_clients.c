@@ -1,4 +1,5 @@
-/* Limits of clients: buckets that fill with time, connections that are counted, memory that is bounded. */
+/* Limits of clients: buckets that fill with time, connections that are counted, memory that is
+ * bounded. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

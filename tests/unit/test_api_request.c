@@ -1,5 +1,5 @@
-/* What is read from the request line and the header fields: targets, keys, queries, entity tags, Prefer,
- * media types, times. */
+/* What is read from the request line and the header fields: targets, keys, queries, entity tags,
+ * Prefer, media types, times. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -153,7 +153,8 @@ static void a_hot_set_survives_a_scan(void **state)
     sdb_cache_destroy(cache);
 }
 
-/* Even when nobody reads the hot blocks meanwhile, they outlive a scan twice as large as the cache. */
+/* Even when nobody reads the hot blocks meanwhile, they outlive a scan twice as large as the
+ * cache. */
 static void a_hot_set_survives_a_scan_in_silence(void **state)
 {
     (void)state;

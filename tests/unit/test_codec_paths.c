@@ -132,7 +132,8 @@ static void a_block_that_cannot_be_compressed_is_stored_raw(void **state)
     assert_true(encode(STORM_CODEC_DEFLATE) > 0);
 }
 
-/* Decoders are kept for the next one who needs one: what a failure leaves must be as good as new. */
+/* Decoders are kept for the next one who needs one: what a failure leaves must be as good as
+ * new. */
 static void a_decoder_that_failed_works_the_next_time(void **state)
 {
     static const struct {

@@ -1,4 +1,5 @@
-/* Fixed-width numbers, varints and cursors, with the edges and the lies that a damaged file tells. */
+/* Fixed-width numbers, varints and cursors, with the edges and the lies that a damaged file
+ * tells. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -81,8 +81,8 @@ static uint64_t count_tables_on_disk(struct store *store)
     return count;
 }
 
-/* No table is on the disk but those of the version, as soon as what runs beside us has ended: a job's
- * outputs are there before it, and its inputs as long as anybody's view has them. */
+/* No table is on the disk but those of the version, as soon as what runs beside us has ended: a
+ * job's outputs are there before it, and its inputs as long as anybody's view has them. */
 static void wait_for_live_tables_only(struct store *store)
 {
     for (int i = 0;; i++) {

@@ -14,7 +14,8 @@
 
 enum { KEYS = 12, ATTEMPTS = 64, VALUE = 700 };
 
-/* Under a sanitizer an open costs ten times as much: it gets every eleventh byte, still all files. */
+/* Under a sanitizer an open costs ten times as much: it gets every eleventh byte, still all
+ * files. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define FLIP_STEP 11
@@ -104,7 +105,8 @@ static void check_all(struct store *store, const char *where, uint64_t n)
     }
 }
 
-/* Writes, a flush, more writes, a reopen, more: some 50 writes and 3 tables. Stops when `stop` says. */
+/* Writes, a flush, more writes, a reopen, more: some 50 writes and 3 tables. Stops when `stop`
+ * says. */
 static void run_workload(struct store *store, bool is_cut)
 {
     if (store_try_open(store) != STORM_OK)
@@ -484,7 +486,8 @@ static void make_small_store(struct store *store)
     store_close(store);
 }
 
-/* With one byte rotten: an open that is refused, or reads that are right or say that they cannot. */
+/* With one byte rotten: an open that is refused, or reads that are right or say that they
+ * cannot. */
 static bool is_noticed_or_harmless(struct store *store, const char *name, uint64_t offset)
 {
     bool is_noticed = store_try_open(store) != STORM_OK;

@@ -79,7 +79,8 @@ static const struct step steps[] = {
     {BATCH, 0, 8, true},    {FLUSH, 0, 0, false},    {RANGE, 0, 3, false}, {PUT, 3, 0, true},
 };
 
-/* The step's operations go into the batch and `after`: a batch is put, range delete over it, put. */
+/* The step's operations go into the batch and `after`: a batch is put, range delete over it,
+ * put. */
 static bool add_step(const struct step *step, int number, storm_batch *batch, struct state *after)
 {
     char room[2][16], value[VALUE];
@@ -226,7 +227,8 @@ static void check_all(struct store *store, size_t first, const char *where, uint
              found.numbers[6], found.numbers[7]);
 }
 
-/* After everything has been applied the store still shows the same, and has forgotten the ranges. */
+/* After everything has been applied the store still shows the same, and has forgotten the
+ * ranges. */
 static void check_applied(struct store *store, const char *where, uint64_t n)
 {
     struct storm_slice all = {NULL, 0};
@@ -343,7 +345,8 @@ static void missing_memory_leaves_the_store_behind_one_write(void **state)
     print_message("%llu failed allocations survived\n", (unsigned long long)points);
 }
 
-/* A commit with a range delete that runs out of memory before the log is a commit that never was. */
+/* A commit with a range delete that runs out of memory before the log is a commit that never
+ * was. */
 static void a_range_delete_without_memory_changes_nothing(void **state)
 {
     struct store store;

@@ -506,7 +506,8 @@ static void members_of_a_group_see_the_range_deletes_before_them(void **state)
     assert_int_equal(sdb_checks_decide(view, overlay, batch, 0), STORM_OK);
     assert_false(storm_batch_result(batch, 0).existed);
 
-    /* A put in the same batch behind its range delete, and one of a later member, are there again. */
+    /* A put in the same batch behind its range delete, and one of a later member, are there
+     * again. */
     storm_batch *later = storm_batch_create();
     assert_int_equal(storm_batch_delete_range(later, storm_text(""), storm_text("")), STORM_OK);
     assert_int_equal(storm_batch_put(later, storm_text("b"), storm_text("2")), STORM_OK);
@@ -851,7 +852,8 @@ static void many_range_deletes_do_not_gather_in_memory(void **state)
     assert_true(stats().range_deletes <= 4);
 }
 
-/* What a range delete adds to memory may be nothing: it is not what says when the log is given back. */
+/* What a range delete adds to memory may be nothing: it is not what says when the log is given
+ * back. */
 static void the_log_of_range_deletes_does_not_grow_without_end(void **state)
 {
     static const struct {

@@ -96,7 +96,8 @@ static unsigned read_history(struct kit *kit, const char *what, uint64_t offset)
 
 static void check_store(struct kit *kit);
 
-/* Open with a byte flipped in history: it must work, and all reads be right. Whether it was noticed. */
+/* Open with a byte flipped in history: it must work, and all reads be right. Whether it was
+ * noticed. */
 static bool survives_flip(struct kit *kit, const char *path, uint64_t offset)
 {
     uint64_t errors, before, after;
@@ -396,8 +397,8 @@ static void a_full_disk_takes_history_before_it_refuses_writes(void **state)
                      STORM_OK);
     assert_int_equal(feed_oldest(kit.store.db), 1);
     uint64_t full = sim_used_bytes(kit.store.disk);
-    /* What is kept for flushes: all memtables, a segment and a mebibyte. Writes are slowed down from 1.4
-     * times that on, and history goes before. */
+    /* What is kept for flushes: all memtables, a segment and a mebibyte. Writes are slowed down
+     * from 1.4 times that on, and history goes before. */
     uint64_t kept = kit.store.options.write_buffer_bytes + (256 << 10) + (1 << 20);
     sim_capacity_set(kit.store.disk, full + kept * 7 / 5 + (300 << 10));
     for (int i = 0; i < 1500; i++)

@@ -49,7 +49,8 @@ struct writer {
     pthread_t thread;
 };
 
-/* All of a value follows from its first eight bytes: the writer's number and its count of writes. */
+/* All of a value follows from its first eight bytes: the writer's number and its count of
+ * writes. */
 static void fill(uint8_t *value, uint64_t stamp)
 {
     uint64_t state = stamp;

@@ -205,7 +205,8 @@ static void filters_count_many_keys_as_they_count_one(void **state)
                      between.bloom_false_positives - before.bloom_false_positives);
 }
 
-/* Whichever allocation fails: some keys say so, the others are right, the first failure is the sum. */
+/* Whichever allocation fails: some keys say so, the others are right, the first failure is the
+ * sum. */
 static void missing_memory_fails_some_keys_and_spoils_none(void **state)
 {
     static struct request request;

@@ -1,4 +1,5 @@
-/* Guides against the files themselves: keys that tie in sixteen bytes, keys shorter than what all bounds share. */
+/* Guides against the files themselves: keys that tie in sixteen bytes, keys shorter than what all
+ * bounds share. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

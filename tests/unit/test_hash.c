@@ -11,8 +11,8 @@
 #include "random.h"
 #include "util/hash.h"
 
-/* Bytes 0, 1, 2 ... of so many lengths, with two seeds. A difference here makes every filter on disk
- * unreadable: it needs a new format version, not new numbers in this table. */
+/* Bytes 0, 1, 2 ... of so many lengths, with two seeds. A difference here makes every filter on
+ * disk unreadable: it needs a new format version, not new numbers in this table. */
 static void golden_values_never_change(void **state)
 {
     (void)state;
@@ -91,8 +91,8 @@ static void alignment_does_not_matter(void **state)
     }
 }
 
-/* Flip one bit: each of the 64 bits of the hash turns in half of the cases. Over 400 trials the share
- * has a deviation of 2.5 %; 15 % is six of them. */
+/* Flip one bit: each of the 64 bits of the hash turns in half of the cases. Over 400 trials the
+ * share has a deviation of 2.5 %; 15 % is six of them. */
 static void every_input_bit_reaches_every_output_bit(void **state)
 {
     (void)state;

@@ -327,7 +327,8 @@ static void a_manifest_past_four_mebibytes_begins_a_new_one(void **state)
     model_init(&model);
     assert_int_equal(sdb_manifest_create(&f->os, DIR, &model.state, model.version, &manifest),
                      STORM_OK);
-    /* Each edit adds one table and removes the one before, with keys of 4,000 bytes: 8 KiB a time. */
+    /* Each edit adds one table and removes the one before, with keys of 4,000 bytes: 8 KiB a
+     * time. */
     struct sdb_table_file *before = NULL;
     for (uint64_t i = 0; i < 1200; i++) {
         uint64_t number = model.state.manifest_number;
@@ -713,7 +714,8 @@ static void random_payloads_are_decoded_or_refused(void **state)
  */
 enum { STEPS = EDITS + 2 };
 
-/* What is allowed after k successful steps is models[k], or models[k + 1] while that one was open. */
+/* What is allowed after k successful steps is models[k], or models[k + 1] while that one was
+ * open. */
 static void make_models(struct model *models, struct script *s)
 {
     struct model now;

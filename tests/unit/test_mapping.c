@@ -241,7 +241,8 @@ static void many_threads_share_a_mapping(void **unused)
         assert_int_equal(atomic_load(&table->mapping->pins[i].block.refs), 1);
 }
 
-/* Tables are mapped when a flush has written them and when a store is opened, unless told otherwise. */
+/* Tables are mapped when a flush has written them and when a store is opened, unless told
+ * otherwise. */
 static void a_store_maps_its_tables_if_it_may(void **unused)
 {
     (void)unused;

@@ -472,8 +472,8 @@ static void insert_number(struct sdb_memtable *memtable, uint64_t number)
     insert_text(memtable, storm_bytes(key, 2), number + 1, "");
 }
 
-/* From one end to the other with `burst` inserts before each step: every entry that was there at the
- * start comes by exactly once, in order. */
+/* From one end to the other with `burst` inserts before each step: every entry that was there at
+ * the start comes by exactly once, in order. */
 static void walk_while_growing(uint64_t start, uint64_t burst, bool is_forward)
 {
     struct sdb_memtable *memtable = sdb_memtable_create(NULL);
@@ -602,8 +602,8 @@ static void running_out_of_memory_leaves_the_memtable_intact(void **state)
     }
 }
 
-/* Groups of every size, into trees of every height, with no memory to be had meanwhile; and no group
- * takes more of the arena than was calculated for it, down to the byte. */
+/* Groups of every size, into trees of every height, with no memory to be had meanwhile; and no
+ * group takes more of the arena than was calculated for it, down to the byte. */
 static void inserts_that_were_reserved_for_cannot_fail(void **state)
 {
     (void)state;
@@ -637,8 +637,8 @@ static void inserts_that_were_reserved_for_cannot_fail(void **state)
     }
 }
 
-/* The worst case is not met by chance: every insert of a group splits a leaf, and the first ones each
- * an inner node of their own as well. */
+/* The worst case is not met by chance: every insert of a group splits a leaf, and the first ones
+ * each an inner node of their own as well. */
 static void a_group_that_splits_with_every_insert_fits_its_calculation(void **state)
 {
     enum { LEAVES = 4096, APART = 257 };

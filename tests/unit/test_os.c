@@ -346,7 +346,8 @@ static bool forbid_fallocate(void)
            prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-/* In a child that cannot fallocate: 0, or the number of the step that went wrong; 77 = no seccomp. */
+/* In a child that cannot fallocate: 0, or the number of the step that went wrong; 77 = no
+ * seccomp. */
 static int allocate_without_fallocate(struct sdb_os *os, const char *path)
 {
     enum { SIZE = 300 * 1000 }; /* not a multiple of the chunk of zeroes */
@@ -576,7 +577,8 @@ static void what_permissions_forbid_is_denied(void **state)
     struct fixture *f = *state;
     struct sdb_file *file;
 
-    /* unlink(2) of a directory is EISDIR or EPERM by system; link(2) of one is EPERM even for root. */
+    /* unlink(2) of a directory is EISDIR or EPERM by system; link(2) of one is EPERM even for
+     * root. */
     assert_int_equal(sdb_link(&f->os, f->dir.path, at(f, "x")), STORM_DENIED);
     assert_said(f, "link", f->dir.path, "Operation not permitted");
     if (geteuid() == 0)

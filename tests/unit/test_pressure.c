@@ -1,4 +1,5 @@
-/* Backpressure as arithmetic: the curve, the drain, the pacer, and all three as a spring. No store. */
+/* Backpressure as arithmetic: the curve, the drain, the pacer, and all three as a spring. No
+ * store. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

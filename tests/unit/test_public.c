@@ -270,7 +270,8 @@ static void an_option_out_of_range_is_named_with_its_range(void **state)
     REFUSED("must_exist and must_be_new", options.must_exist = true, options.must_be_new = true);
 }
 
-/* A level that is accepted here and refused by the first table would leave a store that cannot flush. */
+/* A level that is accepted here and refused by the first table would leave a store that cannot
+ * flush. */
 static void the_levels_of_a_codec_are_those_that_tables_take(void **state)
 {
     (void)state;

@@ -208,7 +208,8 @@ static void every_key_meets_what_a_list_would_say(void **state)
             uint64_t at = random_below(&random, newest + 3);
             if (is_pruned && at < visible)
                 at = model.seen[random_below(&random, model.seen_count)];
-            /* Whoever reads in between reads at a whole group: there is none behind `visible` yet. */
+            /* Whoever reads in between reads at a whole group: there is none behind `visible`
+             * yet. */
             if (is_pruned && at > visible)
                 at = SDB_MAX_REVISION;
             assert_int_equal(sdb_ranges_newest(ranges, key, at), model_newest(&model, key, at));
@@ -221,7 +222,8 @@ static void every_key_meets_what_a_list_would_say(void **state)
     }
 }
 
-/* What flush and compaction ask, is a version seen by a snapshot, has one answer with and without. */
+/* What flush and compaction ask, is a version seen by a snapshot, has one answer with and
+ * without. */
 static void leaving_out_changes_no_answer_about_versions(void **state)
 {
     uint64_t random = random_seed(2);

@@ -605,8 +605,8 @@ static void a_bad_record_in_the_middle_costs_that_record(void **state)
     }
 }
 
-/* The log makes good what a table has lost, but its old records do not cover newer tables: key 16 is
- * in the damaged one, newer in a whole one, and its newer record is damaged, too. */
+/* The log makes good what a table has lost, but its old records do not cover newer tables: key 16
+ * is in the damaged one, newer in a whole one, and its newer record is damaged, too. */
 static void old_records_do_not_cover_newer_tables(void **state)
 {
     struct store store;

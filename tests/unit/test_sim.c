@@ -408,7 +408,8 @@ struct sector_tally {
     unsigned old, new, torn, short_files;
 };
 
-/* A file of 64 synced sectors of 'o', all written over with 'n' and 64 more added, after the loss. */
+/* A file of 64 synced sectors of 'o', all written over with 'n' and 64 more added, after the
+ * loss. */
 static void tally(uint64_t seed, enum sim_loss loss, struct sector_tally *tally)
 {
     enum { OLD_SIZE = 64 * SECTOR, NEW_SIZE = 2 * OLD_SIZE };

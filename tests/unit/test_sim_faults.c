@@ -67,7 +67,8 @@ static void a_half_done_write_stores_a_part(void **state)
     assert_holds(f, "a", "0123");
 }
 
-/* Stored bytes are lost, kept and torn like written ones; only a missing page is their own trouble. */
+/* Stored bytes are lost, kept and torn like written ones; only a missing page is their own
+ * trouble. */
 static void a_store_is_a_write_that_needs_its_page(void **state)
 {
     struct fixture *f = *state;
@@ -95,7 +96,8 @@ static void a_store_is_a_write_that_needs_its_page(void **state)
     sdb_close(file);
 }
 
-/* The trap of a failed fsync: the bytes are gone, the file's size is not, and the next sync says OK. */
+/* The trap of a failed fsync: the bytes are gone, the file's size is not, and the next sync says
+ * OK. */
 static void a_failing_sync_loses_the_dirty_bytes(void **state)
 {
     struct fixture *f = *state;

@@ -483,7 +483,8 @@ static uint64_t walk_reads(struct sdb_source *source, bool forward)
     return sim_calls(kit.disk, SIM_READ) - before;
 }
 
-/* 64 blocks from where a scan jumped to, in either direction; a step to the next table is no jump. */
+/* 64 blocks from where a scan jumped to, in either direction; a step to the next table is no
+ * jump. */
 static void a_long_scan_fills_the_cache_with_its_beginning_only(void **unused)
 {
     (void)unused;

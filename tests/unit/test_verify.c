@@ -123,7 +123,8 @@ static bool is_padding(struct store *store, const char *path, uint64_t at)
     return strstr(path, "MANIFEST") != NULL && byte == (uint8_t)(1 << at % 8) && at % 8 != 0;
 }
 
-/* Every byte of tables, manifest and CURRENT, all of which the store has read, and cached, before. */
+/* Every byte of tables, manifest and CURRENT, all of which the store has read, and cached,
+ * before. */
 static void any_flipped_byte_is_reported_under_its_file(void **state)
 {
     struct store store;

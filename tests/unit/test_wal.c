@@ -314,7 +314,8 @@ static void an_earlier_life_never_comes_back(void **state)
     struct wal_fixture *f = wal_fixture_create(SEGMENT, 12);
 
     (void)state;
-    /* All records of one size and epoch: in a recycled file they stand where the next one is due. */
+    /* All records of one size and epoch: in a recycled file they stand where the next one is
+     * due. */
     wal_fixture_reopen(f);
     while (f->segment < 5) {
         assert_int_equal(wal_fixture_append(f, 1, 1000), STORM_OK);

@@ -137,8 +137,9 @@ static void a_tail_torn_at_any_byte_is_dropped_quietly(void **state)
 static void remains_of_a_torn_tail_never_come_back(void **state)
 {
     (void)state;
-    /* Records 2 to 6 are not synced; the first of them is torn, the others stand behind it whole. The
-     * next open writes `again` records of the same length over them and is killed, and so on. */
+    /* Records 2 to 6 are not synced; the first of them is torn, the others stand behind it whole.
+     * The next open writes `again` records of the same length over them and is killed, and so
+     * on. */
     for (int again = 0; again < 5; again++) {
         struct mapped log = {.f = wal_fixture_create(SEGMENT, 21)};
 

@@ -206,8 +206,8 @@ static inline void storm_key_add_u32(struct storm_key_writer *writer, uint32_t x
     storm_key_add_u64(writer, x);
 }
 
-/* The tuple so far, a slice of the writer's memory; more may be added afterwards. STORM_TOO_LARGE, and
- * an empty *key, when it did not fit: writer->size says how much room it takes. */
+/* The tuple so far, a slice of the writer's memory; more may be added afterwards. STORM_TOO_LARGE,
+ * and an empty *key, when it did not fit: writer->size says how much room it takes. */
 static inline STORM_MUST_CHECK storm_status storm_key_finish(const struct storm_key_writer *writer,
                                                              struct storm_slice *key)
 {
@@ -280,7 +280,8 @@ STORM_API STORM_MUST_CHECK storm_status storm_key_next_text(struct storm_key_rea
                                                             void *scratch, size_t room,
                                                             struct storm_slice *x);
 
-/* Pass over the next element, whatever it is. STORM_INVALID when there is none or it is malformed. */
+/* Pass over the next element, whatever it is. STORM_INVALID when there is none or it is
+ * malformed. */
 STORM_API STORM_MUST_CHECK storm_status storm_key_skip(struct storm_key_reader *reader);
 
 #ifdef __cplusplus

@@ -134,8 +134,8 @@ enum storm_log_level { STORM_LOG_ERROR, STORM_LOG_WARN, STORM_LOG_INFO, STORM_LO
  * them: tables say for themselves how they were written.
  */
 struct storm_options {
-    /* Rotation size of one memtable: 64 KiB to 1 GiB; 0 (default) = three eighths of the write buffer, 64
-     * MiB at most. Smaller ones make for smaller tables, which are merged more often. */
+    /* Rotation size of one memtable: 64 KiB to 1 GiB; 0 (default) = three eighths of the write
+     * buffer, 64 MiB at most. Smaller ones make for smaller tables, which are merged more often. */
     size_t memtable_bytes;
     size_t memtable_entries;   /* rotation by count as well; 0 (default) = by bytes only */
     size_t write_buffer_bytes; /* all memtables together; 1 MiB to 16 GiB, default 64 MiB */
@@ -151,7 +151,8 @@ struct storm_options {
     size_t max_value_bytes; /* up to 1 GiB, default 32 MiB */
     size_t max_batch_bytes; /* keys and values of a batch of several; up to 1 GiB, default 64 MiB */
     /* How much of the log is kept for change feeds beyond what recovery needs: so many bytes (0 =
-     * none, default 64 MiB, up to 1 TiB), none of it older than so many ms (0, default = any age). */
+     * none, default 64 MiB, up to 1 TiB), none of it older than so many ms (0, default = any
+     * age). */
     uint64_t log_retention_bytes;
     uint64_t log_retention_ms;
     bool must_exist;  /* refuse (STORM_NOT_FOUND) to create a new store */
@@ -167,9 +168,9 @@ struct storm_options {
 STORM_API void storm_options_init(struct storm_options *options);
 
 /*
- * Where a failing storm_open() or storm_repair() puts its sentence: what is wrong, and where. What to
- * do about STORM_CORRUPT is always the same: restore the directory from a backup as a whole, never
- * single files of it, or storm_repair().
+ * Where a failing storm_open() or storm_repair() puts its sentence: what is wrong, and where. What
+ * to do about STORM_CORRUPT is always the same: restore the directory from a backup as a whole,
+ * never single files of it, or storm_repair().
  */
 struct storm_error {
     storm_status status;
@@ -212,9 +213,9 @@ enum storm_op_kind {
     STORM_DELETE, /* remove `key`; not an error when absent, unless conditioned */
     STORM_CHECK,  /* only the condition */
     /* Give `key` another expiry (meta.expires_ms, 0 = never; and meta.modified_ms unless 0) and a
-     * new revision, keeping the value and type it had before the batch, whatever else the batch does
-     * to the key; `value` and meta.type are not looked at. An absent or expired key is a failed
-     * condition; one that the operation has must hold as well. Values that are kept count in
+     * new revision, keeping the value and type it had before the batch, whatever else the batch
+     * does to the key; `value` and meta.type are not looked at. An absent or expired key is a
+     * failed condition; one that the operation has must hold as well. Values that are kept count in
      * max_batch_bytes, but max_value_bytes is not asked again. */
     STORM_TOUCH,
     /* Remove all keys from `key` (empty = the first) up to, not including, `end` (empty = past the
@@ -486,8 +487,8 @@ STORM_API STORM_MUST_CHECK storm_status storm_feed_notify(storm_feed *feed,
 
 /*
  * What became durable in SSTables between the beginning and the end of the call: by a flush that it
- * began, and by those that were running or that others began meanwhile. So what was in memory at the
- * beginning is always counted, and calls that overlap may count the same.
+ * began, and by those that were running or that others began meanwhile. So what was in memory at
+ * the beginning is always counted, and calls that overlap may count the same.
  */
 struct storm_flush_result {
     uint64_t entries; /* 0 = nothing was in memory, or nothing that was still worth keeping */
@@ -523,8 +524,8 @@ STORM_API STORM_MUST_CHECK storm_status storm_compact(storm_db *db, struct storm
  * (STORM_EXISTS) and whose parent must be on the same file system: the tables are hard links, so it
  * costs a flush and little space. Durable on return; *revision (may be NULL) is its newest. Reads
  * and writes go on meanwhile. A failure leaves no `dir` behind, as far as the file system allows.
- * STORM_UNSUPPORTED on another file system; STORM_READ_ONLY when the store takes no writes, for what
- * is in memory cannot be flushed then.
+ * STORM_UNSUPPORTED on another file system; STORM_READ_ONLY when the store takes no writes, for
+ * what is in memory cannot be flushed then.
  */
 STORM_API STORM_MUST_CHECK storm_status storm_checkpoint(storm_db *db, const char *dir,
                                                          uint64_t *revision);

@@ -28,12 +28,14 @@
 
 /* What a switch of the manifest, the table's own overhead and the file system may need at once. */
 #define DISK_SLACK (UINT64_C(1) << 20)
-/* The limit of compaction's debt: once the whole store must be rewritten, and in a small one, which is
- * all debt while it grows, so many base levels more. */
+/* The limit of compaction's debt: once the whole store must be rewritten, and in a small one, which
+ * is all debt while it grows, so many base levels more. */
 enum { PENDING_BASES = 8 };
-/* No write is slowed down for longer than a flush lately took; or than this, where flushes are quick. */
+/* No write is slowed down for longer than a flush lately took; or than this, where flushes are
+ * quick. */
 #define LONGEST_LEAST_NS UINT64_C(5000000)
-/* A hint never asks for less than a write's own way, nor for longer than an operator would believe. */
+/* A hint never asks for less than a write's own way, nor for longer than an operator would
+ * believe. */
 enum { BUSY_LEAST_MS = 1, BUSY_MOST_MS = 60000, DISK_LOOK_MS = 1000 };
 
 /* ---- Pressure ---- */
@@ -125,7 +127,8 @@ void sdb_admission_flushed(struct sdb_lsm *db, uint64_t user_end, uint64_t table
 void sdb_admission_compacted(struct sdb_lsm *db, uint64_t level0_bytes, uint64_t took_ns)
 {
     struct sdb_admission *admission = &db->admission;
-    /* Jobs of deeper levels drain nothing by themselves, and yet nothing drains for long without. */
+    /* Jobs of deeper levels drain nothing by themselves, and yet nothing drains for long
+     * without. */
     admission->compact_ns += took_ns;
     if (level0_bytes == 0)
         return;

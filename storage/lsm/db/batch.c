@@ -157,7 +157,8 @@ static storm_status encode(storm_batch *batch, const struct storm_op *op)
     return status;
 }
 
-/* Touches from `*next` on that stand at or before `at` move up by `by`; covered ones become deletes. */
+/* Touches from `*next` on that stand at or before `at` move up by `by`; covered ones become
+ * deletes. */
 static void move_touches(storm_batch *batch, size_t *next, size_t at, size_t by,
                          const struct sdb_range *range)
 {

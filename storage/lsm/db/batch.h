@@ -57,7 +57,8 @@ struct sdb_touch {
 
 enum sdb_commit_state { SDB_COMMIT_IDLE, SDB_COMMIT_QUEUED, SDB_COMMIT_DONE };
 
-/* A batch's place in the commit queue (commit.c). All of it is guarded by the db's mutex while queued. */
+/* A batch's place in the commit queue (commit.c). All of it is guarded by the db's mutex while
+ * queued. */
 struct sdb_commit {
     struct sdb_commit *next;
     storm_batch *batch; /* NULL: a request to seal the memtable (flush) */
@@ -126,7 +127,8 @@ struct sdb_batch_op {
     struct storm_slice value; /* stored form, with its header; of a range delete its end */
 };
 
-/* The next operation of an encoded run. False at the end (cursor empty) or when malformed (at NULL). */
+/* The next operation of an encoded run. False at the end (cursor empty) or when malformed (at
+ * NULL). */
 bool sdb_batch_next(struct sdb_cursor *cursor, struct sdb_batch_op *op);
 
 #endif

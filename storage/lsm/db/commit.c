@@ -19,8 +19,8 @@
  *
  * The re-join window: writers that were just woken need a moment to come back with their next
  * write. A leader that synced for n > 1 last time waits until n have queued, at most half a sync or
- * 150 us. Without it half the writers always miss the sync (measured on the prototype: 1.7 times the
- * commits at 2 to 4 writers, 1.3 times at 8).
+ * 150 us. Without it half the writers always miss the sync (measured on the prototype: 1.7 times
+ * the commits at 2 to 4 writers, 1.3 times at 8).
  *
  * Failures: the memtable's memory for the whole group is reserved before the append, so that
  * running out of it is met while nothing has happened yet; an append that failed leaves no trace
@@ -83,7 +83,8 @@ void sdb_lsm_break(struct sdb_lsm *db)
 
 /* ---- Sealing the memtable ---- */
 
-/* Seal the active memtable and begin a new one. The turn and mu are held; mu is let go meanwhile. */
+/* Seal the active memtable and begin a new one. The turn and mu are held; mu is let go
+ * meanwhile. */
 static storm_status seal(struct sdb_lsm *db)
 {
     pthread_mutex_unlock(&db->mu);
@@ -106,8 +107,8 @@ static storm_status seal(struct sdb_lsm *db)
     return STORM_OK;
 }
 
-/* Of range deletes nothing may be left in memory, where a newer one hides them or they are empty; and
- * yet the log that they took comes back with a flush only. */
+/* Of range deletes nothing may be left in memory, where a newer one hides them or they are empty;
+ * and yet the log that they took comes back with a flush only. */
 static bool is_full(const struct sdb_lsm *db)
 {
     return sdb_memtable_used(db->active.table) >= db->options.memtable_bytes ||
@@ -157,7 +158,8 @@ static void take_group(struct sdb_lsm *db, size_t most, struct group *group)
         struct sdb_commit *commit = db->head;
         size_t size = commit->batch == NULL ? 0 : sdb_batch_ops(commit->batch).size;
         if (group->count != 0) {
-            /* A seal stands alone; an unsynced group does not take in those who wait for the disk. */
+            /* A seal stands alone; an unsynced group does not take in those who wait for the
+             * disk. */
             bool is_other_kind =
                 commit->batch == NULL || (commit->needs_sync && !group->needs_sync);
             if (is_other_kind || bytes + size > GROUP_BYTES)
@@ -275,7 +277,8 @@ static storm_status sync_log(struct sdb_lsm *db)
     return status;
 }
 
-/* Log, insert, sync. Without mu. *is_open is set when the outcome will only be known at reopening. */
+/* Log, insert, sync. Without mu. *is_open is set when the outcome will only be known at
+ * reopening. */
 static storm_status write_group(struct sdb_lsm *db, struct group *group, bool *is_open)
 {
     storm_status status = STORM_OK;
@@ -335,8 +338,8 @@ static void publish(struct sdb_lsm *db, struct group *group)
     sdb_range_commit_install(db, &group->ranges);
     db->last_revision += group->appended;
     sdb_wal_publish(db->wal);
-    /* Readers that load this revision see the entries inserted before. seq_cst: feeds.waiting, which
-     * sdb_feeds_wake() loads after this, must not be read earlier. */
+    /* Readers that load this revision see the entries inserted before. seq_cst: feeds.waiting,
+     * which sdb_feeds_wake() loads after this, must not be read earlier. */
     atomic_store_explicit(&db->visible, db->last_revision, memory_order_seq_cst);
     db->writes += group->appended;
     db->groups++;
@@ -589,7 +592,8 @@ bool sdb_commit_seal_if_free(struct sdb_lsm *db)
 
 /* ---- The commit thread ---- */
 
-/* Read the checks of one member again and queue it again, or tell it that this failed. mu is held. */
+/* Read the checks of one member again and queue it again, or tell it that this failed. mu is
+ * held. */
 static void retry_one(struct sdb_lsm *db)
 {
     struct sdb_commit *commit = db->retry;

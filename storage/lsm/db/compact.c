@@ -10,16 +10,18 @@
  *                                 are still in memory are flushed then); until a table becomes
  *                                 stale by expiry
  *
- * A job for whose outputs the disk has no room is not begun: writing half of it would take what flushes need.
- * Smaller ones are, if there are any; without one this is said once and looked at again every second.
+ * A job for whose outputs the disk has no room is not begun: writing half of it would take what
+ * flushes need. Smaller ones are, if there are any; without one this is said once and looked at
+ * again every second.
  *
  * A job that failed is tried again after a pause that doubles from a second to a minute, unless it
  * was a damaged input's fault, which is not picked again. Flushes have a thread of their own and
- * never wait for this one. Closing ends a job at its next batch of entries; its outputs are removed.
+ * never wait for this one. Closing ends a job at its next batch of entries; its outputs are
+ * removed.
  *
- * Writers are slowed down, and wait in the end (admit.c), as level 0 grows towards `level0_stall` tables, but
- * only as long as compaction can do something about it (`level0_stuck` is false): neither a damaged table nor
- * a full disk here may stop writes. Every end of a job wakes them.
+ * Writers are slowed down, and wait in the end (admit.c), as level 0 grows towards `level0_stall`
+ * tables, but only as long as compaction can do something about it (`level0_stuck` is false):
+ * neither a damaged table nor a full disk here may stop writes. Every end of a job wakes them.
  */
 #include <inttypes.h>
 #include <stdlib.h>

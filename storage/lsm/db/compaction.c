@@ -6,17 +6,17 @@
  *     -> install.c: one edit removes the inputs and adds the outputs
  *
  * Order makes it safe: the edit is durable only after the outputs are, and the inputs' files are
- * removed only after the edit is and nobody reads them any more. A crash before the edit leaves orphans, one
- * behind it leaves the inputs as orphans; the next open removes either.
+ * removed only after the edit is and nobody reads them any more. A crash before the edit leaves
+ * orphans, one behind it leaves the inputs as orphans; the next open removes either.
  *
  * What may be dropped (keep.h) rests on this: everything older than an input, for any key in its
- * range, is an input too or lies deeper than the output. The picker sees to it, and flushes
- * only ever add what is newer. Snapshots taken after the job began see the newest version of each key,
+ * range, is an input too or lies deeper than the output. The picker sees to it, and flushes only
+ * ever add what is newer. Snapshots taken after the job began see the newest version of each key,
  * which is kept.
  *
- * When a job fails for corruption or a read error, its inputs are verified block by block to
- * find the damaged ones; those are quarantined until the store is opened again. Writes and other jobs go on:
- * one bad block must not stop a store (as rocksdb issue 6838 tells of).
+ * When a job fails for corruption or a read error, its inputs are verified block by block to find
+ * the damaged ones; those are quarantined until the store is opened again. Writes and other jobs go
+ * on: one bad block must not stop a store (as rocksdb issue 6838 tells of).
  */
 #include "lsm/db/compaction.h"
 

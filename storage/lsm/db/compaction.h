@@ -16,7 +16,8 @@ struct sdb_compaction {
     uint64_t *snapshots; /* ascending; owned */
     size_t snapshot_count;
 
-    /* Called while it runs, with how many of its input bytes are read; may end it. NULL = nobody asks. */
+    /* Called while it runs, with how many of its input bytes are read; may end it. NULL = nobody
+     * asks. */
     storm_status (*progress)(void *ctx, uint64_t done_bytes);
     void *progress_ctx;
 

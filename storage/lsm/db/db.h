@@ -240,10 +240,9 @@ static inline bool sdb_mem_is_empty(const struct sdb_mem *mem)
     return sdb_memtable_entries(mem->table) == 0 && mem->ranges == NULL;
 }
 
-/* The size of a log segment: as large as all memtables together, since that is what it protects, but
- * not above 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost
- * little
- * disk. */
+/* The size of a log segment: as large as all memtables together, since that is what it protects,
+ * but not above 64 MiB: that takes some 500,000 small writes, and a few segments live or spare cost
+ * little disk. */
 static inline uint64_t sdb_segment_bytes(const struct sdb_lsm *db)
 {
     uint64_t most = UINT64_C(64) << 20;
@@ -274,8 +273,8 @@ storm_status sdb_lsm_open_tuned(struct sdb_os *os, const char *dir,
                                 struct storm_error *error);
 storm_status sdb_lsm_close(storm_db *db);
 
-/* A handle that is not open: os, directory, locks, options; also for repair. NULL: no memory; dir in
- * it is NULL when that could not be copied. */
+/* A handle that is not open: os, directory, locks, options; also for repair. NULL: no memory; dir
+ * in it is NULL when that could not be copied. */
 struct sdb_lsm *sdb_lsm_create(struct sdb_os *os, const char *dir,
                                const struct storm_options *options);
 /* Give back all that is in it. No thread of its own runs any more. */
@@ -340,15 +339,16 @@ storm_status sdb_lsm_write_async(storm_db *db, storm_batch *batch,
                                  void *ctx, uint64_t *revision);
 /* Queue up to have the active memtable sealed, and wait until it is (at once when it is empty). */
 storm_status sdb_commit_seal(struct sdb_lsm *db);
-/* Seal the active memtable if nobody commits right now and there is a place for it; whether it could
- * be done. mu is held. */
+/* Seal the active memtable if nobody commits right now and there is a place for it; whether it
+ * could be done. mu is held. */
 bool sdb_commit_seal_if_free(struct sdb_lsm *db);
 /* The thread that leads groups which begin with an asynchronous write. */
 void *sdb_commit_thread(void *db);
 /* No more commits: the reason is recorded already. mu is held. */
 void sdb_lsm_break(struct sdb_lsm *db);
 
-/* With room for nothing and nothing to flush: seal the active memtable, if nobody leads who will. */
+/* With room for nothing and nothing to flush: seal the active memtable, if nobody leads who
+ * will. */
 storm_status sdb_commit_make_room(struct sdb_lsm *db);
 
 /* ---- admit.c: letting writes in, by pressure (pressure.h). mu is held for all but the last two. */
@@ -358,7 +358,8 @@ void sdb_admission_init(struct sdb_lsm *db);
 /* Work out the pressure anew, after a group; after a change of the version or of level0_stuck. */
 void sdb_admission_update(struct sdb_lsm *db);
 void sdb_admission_tree_changed(struct sdb_lsm *db);
-/* Let a writer in that may be held back: sleeps, without mu, for as long as the pressure asks for. */
+/* Let a writer in that may be held back: sleeps, without mu, for as long as the pressure asks
+ * for. */
 storm_status sdb_admit(struct sdb_lsm *db, struct sdb_commit *commit);
 /*
  * The same for one that may not. STORM_OK: queue it now. STORM_PENDING: it is held and belongs to
@@ -376,8 +377,8 @@ void sdb_admission_flushed(struct sdb_lsm *db, uint64_t user_end, uint64_t table
 void sdb_admission_compacted(struct sdb_lsm *db, uint64_t level0_bytes, uint64_t took_ns);
 /* Whether the disk is so full that pressure depends on it: then somebody has to look again. */
 bool sdb_admission_watches_disk(const struct sdb_lsm *db);
-/* Bytes on the disk that compaction may use: free, and not kept so that what has been acknowledged can
- * always be flushed. */
+/* Bytes on the disk that compaction may use: free, and not kept so that what has been acknowledged
+ * can always be flushed. */
 uint64_t sdb_admission_room(const struct sdb_lsm *db);
 void sdb_admission_stats(const struct sdb_lsm *db, struct storm_stats *stats);
 /* Look at how much is free on the disk. mu is not held. */
@@ -391,7 +392,8 @@ void *sdb_sync_thread(void *db);
 
 /* ---- check.c: conditions ---- */
 
-/* Read what the batch's checks need to know, before the turn. Takes a view into commit->read_view. */
+/* Read what the batch's checks need to know, before the turn. Takes a view into
+ * commit->read_view. */
 storm_status sdb_checks_read(struct sdb_lsm *db, storm_batch *batch);
 void sdb_checks_release(storm_batch *batch);
 /*
@@ -451,7 +453,8 @@ storm_status sdb_damaged_table(struct sdb_lsm *db, const struct sdb_table_file *
  * also when a range delete hides it. */
 storm_status sdb_lookup(struct sdb_lsm *db, const struct sdb_view *view, struct storm_slice key,
                         uint64_t revision, struct sdb_found *found);
-/* Hand a version to the caller, pinned; STORM_NOT_FOUND for a delete and for what expired by now_ms.
+/* Hand a version to the caller, pinned; STORM_NOT_FOUND for a delete and for what expired by
+ * now_ms.
  * *value is empty unless STORM_OK; then it has taken over the reference to the block. */
 storm_status sdb_found_value(struct sdb_lsm *db, struct sdb_found *found, uint64_t now_ms,
                              struct storm_value *value);

@@ -42,7 +42,8 @@ void sdb_feeds_wake_due(struct sdb_lsm *db);
 /* The same, for one atomic load when nobody waits. */
 static inline void sdb_feeds_wake(struct sdb_lsm *db, struct sdb_feeds *feeds)
 {
-    /* seq_cst: after the publication of `visible`, which is seq_cst too; see wait_for() in feed.c. */
+    /* seq_cst: after the publication of `visible`, which is seq_cst too; see wait_for() in
+     * feed.c. */
     if (atomic_load_explicit(&feeds->waiting, memory_order_seq_cst) != 0)
         sdb_feeds_wake_due(db);
 }

@@ -31,7 +31,8 @@
 
 /* Pause before a failed flush is tried again on its own. */
 #define RETRY_NS UINT64_C(1000000000)
-/* The wall clock may jump: how long log that is to be kept for so long is left alone is asked anew. */
+/* The wall clock may jump: how long log that is to be kept for so long is left alone is asked
+ * anew. */
 #define KEEP_WAIT_MAX_MS UINT64_C(3600000)
 
 struct flush_job {

@@ -69,7 +69,8 @@ static void merge_runs(const struct wanted *from, size_t middle, size_t count, s
     }
 }
 
-/* Sort by merging ever longer runs, with as much room again. Keys that come in order cost one pass. */
+/* Sort by merging ever longer runs, with as much room again. Keys that come in order cost one
+ * pass. */
 static void sort(struct wanted *wanted, struct wanted *room, size_t count)
 {
     size_t sorted = 1;
@@ -118,8 +119,8 @@ static void gather(struct many *many, struct storm_lookup *lookups, size_t count
 
 /* ---- Memtables ---- */
 
-/* Give a key what was found for it, with the reference to its block. The clock is read once, and only
- * when something expires. */
+/* Give a key what was found for it, with the reference to its block. The clock is read once, and
+ * only when something expires. */
 static void settle(struct many *many, struct storm_lookup *lookup, struct sdb_found *found)
 {
     if (sdb_tag_revision(found->tag) < sdb_view_floor(many->view, lookup->key, many->revision)) {

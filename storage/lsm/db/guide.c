@@ -71,7 +71,8 @@ static inline int compare_largest(const struct sdb_guide *guide, size_t i,
     return order != 0 ? order : sdb_key_compare(guide->files[i]->largest, key);
 }
 
-/* Among files from `low` on, whose prefixes may be the key's own: the first that ends at or behind it. */
+/* Among files from `low` on, whose prefixes may be the key's own: the first that ends at or behind
+ * it. */
 static size_t find_tied(const struct sdb_guide *guide, size_t low, struct sdb_key_prefix wanted,
                         struct storm_slice key)
 {

@@ -24,10 +24,10 @@
  * wants and out of the key by a search, which passes over nothing. So every move deals with one key
  * at least.
  *
- * An iterator over everything costs several allocations for each table, which is much beside a short
- * scan. So a few that were destroyed rest in the store, without blocks, for the next to be created,
- * as long as the view stays the current one: a new view discards them, and none keeps a file or a
- * memtable that the store has done with.
+ * An iterator over everything costs several allocations for each table, which is much beside a
+ * short scan. So a few that were destroyed rest in the store, without blocks, for the next to be
+ * created, as long as the view stays the current one: a new view discards them, and none keeps a
+ * file or a memtable that the store has done with.
  */
 #include <stdlib.h>
 
@@ -215,8 +215,8 @@ static void jump_back(struct lsm_iter *it, struct candidate *candidate)
         source->ops->seek_before(source, key, UINT64_MAX);
 }
 
-/* The source stands on the oldest version of a key. Find the one to be seen, which is copied aside, and
- * leave the source before the key. */
+/* The source stands on the oldest version of a key. Find the one to be seen, which is copied aside,
+ * and leave the source before the key. */
 static void collect(struct lsm_iter *it, struct candidate *candidate)
 {
     struct sdb_source *source = it->source;
@@ -299,7 +299,8 @@ static inline bool next_in_row(struct lsm_iter *it)
     return true;
 }
 
-/* The entry where the source stands already, if the one before it is in the row and of another key. */
+/* The entry where the source stands already, if the one before it is in the row and of another
+ * key. */
 static inline bool prev_in_row(struct lsm_iter *it)
 {
     struct sdb_merge *merge = it->merge;

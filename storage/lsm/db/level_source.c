@@ -1,7 +1,8 @@
 /*
  * A sorted level as one source: its tables do not overlap, so it stands in one of them at a time
  * and steps to the neighbour when that one ends. A table is opened for reading only when the source
- * gets to it, so a short scan touches one table whatever the level holds; one source serves them all.
+ * gets to it, so a short scan touches one table whatever the level holds; one source serves them
+ * all.
  */
 #include <stdlib.h>
 

@@ -87,7 +87,8 @@ static void add_ranges(struct sdb_buffer *to, unsigned tag, const struct sdb_ran
     }
 }
 
-/* Frame `payload`, which was built behind SDB_MANIFEST_FRAME bytes of room, and write it at `end`. */
+/* Frame `payload`, which was built behind SDB_MANIFEST_FRAME bytes of room, and write it at
+ * `end`. */
 static storm_status write_record(struct sdb_file *file, uint64_t number, uint64_t *end,
                                  struct sdb_buffer *record)
 {
@@ -221,7 +222,8 @@ static storm_status begin_manifest(struct sdb_os *os, const char *dir,
     char *path = sdb_path(dir, name);
     if (path == NULL)
         return STORM_NO_MEMORY;
-    /* A manifest of this number can only be left over from an attempt that did not get to CURRENT. */
+    /* A manifest of this number can only be left over from an attempt that did not get to
+     * CURRENT. */
     storm_status status = sdb_unlink(os, path);
     if (status == STORM_OK || status == STORM_NOT_FOUND)
         status = sdb_open(os, path, SDB_OPEN_CREATE, file);
@@ -280,7 +282,8 @@ static storm_status roll(struct sdb_manifest *manifest, struct sdb_state *state,
     storm_status status =
         begin_manifest(manifest->os, manifest->dir, state, after, &file, &end, &attempt);
     if (status != STORM_OK) {
-        /* Which of the two manifests counts is open after a failed rename or sync: write to neither. */
+        /* Which of the two manifests counts is open after a failed rename or sync: write to
+         * neither. */
         manifest->is_broken = attempt.sync_failed || attempt.may_be_current;
         return status;
     }

@@ -81,7 +81,8 @@ bool sdb_manifest_is_in_doubt(const struct sdb_manifest *manifest);
 const struct sdb_state *sdb_manifest_state(const struct sdb_manifest *manifest);
 void sdb_manifest_close(struct sdb_manifest *manifest); /* NULL is ignored */
 
-/* The decoder of one record's payload, for recovery and the fuzzer: applies it to state and files. */
+/* The decoder of one record's payload, for recovery and the fuzzer: applies it to state and
+ * files. */
 struct sdb_file_set;
 storm_status sdb_manifest_decode(struct storm_slice payload, struct sdb_state *state,
                                  struct sdb_file_set *files);

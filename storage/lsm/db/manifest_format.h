@@ -1,4 +1,5 @@
-/* On-disk constants that the manifest's writer and reader share; the file is drawn in manifest.h. */
+/* On-disk constants that the manifest's writer and reader share; the file is drawn in
+ * manifest.h. */
 #ifndef SDB_LSM_DB_MANIFEST_FORMAT_H
 #define SDB_LSM_DB_MANIFEST_FORMAT_H
 

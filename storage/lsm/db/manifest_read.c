@@ -279,7 +279,8 @@ storm_status sdb_current_read(struct sdb_os *os, const char *dir, uint64_t *numb
     return status;
 }
 
-/* Whether any good record begins behind `from`: then what stands before it was damaged, not torn. */
+/* Whether any good record begins behind `from`: then what stands before it was damaged, not
+ * torn. */
 static bool has_record_behind(uint64_t number, const uint8_t *data, size_t size, size_t from)
 {
     for (size_t at = (from + 7) / 8 * 8; at + SDB_MANIFEST_FRAME <= size; at += 8) {
@@ -330,7 +331,8 @@ static storm_status read_records(struct sdb_os *os, const char *path, const uint
             return status;
         at = (at + SDB_MANIFEST_FRAME + length + 7) / 8 * 8;
     }
-    /* The first record was durable before CURRENT named this file: without it the file is damaged. */
+    /* The first record was durable before CURRENT named this file: without it the file is
+     * damaged. */
     if (at == SDB_MANIFEST_HEADER || has_record_behind(state->manifest_number, data, size, at + 1))
         return sdb_fail(os->errors, STORM_CORRUPT, "%s: the record at %zu is damaged", path, at);
     return STORM_OK;

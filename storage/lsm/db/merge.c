@@ -9,15 +9,16 @@
  * answer.
  *
  * Sources are compared by sixteen bytes of their keys, kept in the heap, turned round going back so
- * that less is always sooner. The second in order is known: while the front stays ahead of it, which
- * in a store at rest is nearly always, a step costs one comparison.
+ * that less is always sooner. The second in order is known: while the front stays ahead of it,
+ * which in a store at rest is nearly always, a step costs one comparison.
  */
 #include <stdlib.h>
 
 #include "lsm/db/sources.h"
 #include "lsm/entry.h"
 
-/* Whether `a` stands earlier in the list of sources. Only ties ask, and the engine's own runs have none. */
+/* Whether `a` stands earlier in the list of sources. Only ties ask, and the engine's own runs have
+ * none. */
 static bool is_earlier(const struct sdb_merge *merge, const struct sdb_source *a,
                        const struct sdb_source *b)
 {

@@ -76,7 +76,8 @@ static storm_status take_directory(struct sdb_lsm *db)
 
 /* ---- 2: the manifest ---- */
 
-/* Make the name of a new store's directory durable: without it the first power loss takes the whole store. */
+/* Make the name of a new store's directory durable: without it the first power loss takes the whole
+ * store. */
 static storm_status sync_parent(struct sdb_lsm *db)
 {
     char *parent = sdb_parent_path(db->dir);
@@ -385,7 +386,8 @@ static void check_account(struct sdb_lsm *db)
                 bytes);
 }
 
-/* Give back everything that sdb_lsm_create and the open have made so far; the threads have ended. */
+/* Give back everything that sdb_lsm_create and the open have made so far; the threads have
+ * ended. */
 void sdb_lsm_destroy(struct sdb_lsm *db)
 {
     sdb_doors_fini(db);

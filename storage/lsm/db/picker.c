@@ -18,22 +18,21 @@
 /* A level is cut into about so many tables while their size is within its bounds. */
 enum { TABLES_OF_LEVEL = 64 };
 
-/* What may be hidden in a busy store whatever its size, in base levels: what level 0 and the base level
- * hold anyway before their sizes have them merged. */
+/* What may be hidden in a busy store whatever its size, in base levels: what level 0 and the base
+ * level hold anyway before their sizes have them merged. */
 #define GARBAGE_BASES 2.0
 
-/* More range deletes than this are worth a rewrite of tables while the store is busy: so many make a
- * lookup compare eight keys more. */
+/* More range deletes than this are worth a rewrite of tables while the store is busy: so many make
+ * a lookup compare eight keys more. */
 enum { RANGES_FELT = 128 };
 
 /* ---- Shape ---- */
 
 void sdb_tuning_init(struct sdb_tuning *tuning, const struct storm_options *options)
 {
-    /* 4 MiB above the last level: a job is one such table and the ten times larger part of the next level
-     * below it, so level 0 waits for less than a second. 32 MiB in the last level of a large store
-     * keep
-     * 100 GiB at some 3,000 tables. */
+    /* 4 MiB above the last level: a job is one such table and the ten times larger part of the next
+     * level below it, so level 0 waits for less than a second. 32 MiB in the last level of a large
+     * store keep 100 GiB at some 3,000 tables. */
     *tuning = (struct sdb_tuning){
         .table_bytes = 4 * MIB,
         .base_bytes = 32 * MIB,
@@ -135,7 +134,8 @@ static bool has_quarantined(const struct sdb_level *files)
 
 /* ---- Building a job ---- */
 
-/* Take in neighbours so small that they would only be litter; they cost at most a quarter table each. */
+/* Take in neighbours so small that they would only be litter; they cost at most a quarter table
+ * each. */
 static void take_small_neighbours(const struct sdb_level *level, uint64_t small, size_t *first,
                                   size_t *count)
 {
@@ -178,8 +178,8 @@ static bool has_room(const struct sdb_pick_input *input, const struct sdb_pick *
            pick->from.bytes + pick->into.bytes <= input->room_bytes;
 }
 
-/* Make a job of `count` tables of `level`. False when a quarantined table stands in the way, or when
- * there is no room for it. */
+/* Make a job of `count` tables of `level`. False when a quarantined table stands in the way, or
+ * when there is no room for it. */
 static bool build(const struct sdb_pick_input *input, enum sdb_reason reason, unsigned level,
                   size_t from, size_t from_count, struct sdb_pick *pick)
 {
@@ -358,8 +358,8 @@ static bool pick_by_garbage(const struct sdb_pick_input *input, struct sdb_pick 
     }
     if (garbage * (input->is_idle ? 8 : 2) <= whole)
         return false;
-    /* A small or growing store is all upper levels: merging them while it is written to would rewrite
-     * it again and again for the sake of little. */
+    /* A small or growing store is all upper levels: merging them while it is written to would
+     * rewrite it again and again for the sake of little. */
     if (!input->is_idle && garbage <= GARBAGE_BASES * (double)input->tuning->base_bytes)
         return false;
     for (;;) {

@@ -39,8 +39,8 @@
  * the output level that overlaps their range. When the levels below have nothing in that range the
  * output goes straight to the deepest such level. Small neighbours in the output level are taken
  * in, so that a trickle of writes cannot leave a litter of small tables. One table that meets
- * nothing there, and needs no rewriting, is moved as it is; out of level 0 too, one after the other,
- * where the oldest meets none of the others: so a load in the order of keys is written once.
+ * nothing there, and needs no rewriting, is moved as it is; out of level 0 too, one after the
+ * other, where the oldest meets none of the others: so a load in the order of keys is written once.
  *
  * A compaction must not be what fills the disk: a job whose inputs are larger than the room there
  * is passed over, so that smaller ones, and moves, which need none, still go.
@@ -154,7 +154,8 @@ bool sdb_is_level0_urgent(const struct sdb_version *version, const struct sdb_tu
 /* An estimate of the bytes that must be rewritten until no level is over its target. */
 uint64_t sdb_pending_bytes(const struct sdb_version *version, const struct sdb_tuning *tuning);
 
-/* Snapshots at which a table's older versions may be seen: those in [min_revision, max_revision). */
+/* Snapshots at which a table's older versions may be seen: those in [min_revision,
+ * max_revision). */
 uint32_t sdb_snapshots_within(const uint64_t *snapshots, size_t count,
                               const struct sdb_table_file *file);
 

@@ -26,7 +26,8 @@ struct sdb_range_commit {
  * present one. By the holder of the turn, without mu. */
 storm_status sdb_range_commit_prepare(struct sdb_lsm *db, size_t count, const struct sdb_view *view,
                                       struct sdb_range_commit *commit);
-/* Show them to readers, just before `visible` moves. Does nothing when none are ready. mu is held. */
+/* Show them to readers, just before `visible` moves. Does nothing when none are ready. mu is
+ * held. */
 void sdb_range_commit_install(struct sdb_lsm *db, struct sdb_range_commit *commit);
 /* Let go of what has not been installed. */
 void sdb_range_commit_fini(struct sdb_range_commit *commit);

@@ -166,8 +166,8 @@ static storm_status assemble(struct sdb_repair *repair, struct sdb_repair_files 
     return status;
 }
 
-/* The tables, with all range deletes that the manifest and the log know of; those that no table needs
- * leave with the first edit. */
+/* The tables, with all range deletes that the manifest and the log know of; those that no table
+ * needs leave with the first edit. */
 static storm_status make_version(const struct sdb_repair *repair,
                                  const struct sdb_repair_files *files, struct sdb_version **version)
 {

@@ -52,8 +52,8 @@ struct sdb_merge *sdb_merge_create(struct sdb_source **sources, size_t count);
 /* The same as a source; of one source that source itself. */
 struct sdb_source *sdb_merge_source(struct sdb_source **sources, size_t count);
 
-/* Bring the whole merge to where its front has been moved, before anybody looks at its base. Only if
- * merge->is_behind. A move in the same direction does without. */
+/* Bring the whole merge to where its front has been moved, before anybody looks at its base. Only
+ * if merge->is_behind. A move in the same direction does without. */
 void sdb_merge_catch_up(struct sdb_merge *merge);
 
 static inline struct sdb_key_prefix sdb_merge_rank(bool is_forward, struct storm_slice key)

@@ -20,7 +20,8 @@
 /* Whether the table may hold versions that the range delete hides. */
 bool sdb_sweep_concerns(const struct sdb_table_file *file, const struct sdb_range *range);
 
-/* The first table of `level` at or behind index `at` that the range delete concerns; count: none. */
+/* The first table of `level` at or behind index `at` that the range delete concerns; count:
+ * none. */
 size_t sdb_sweep_find(const struct sdb_version *version, unsigned level, size_t at,
                       const struct sdb_range *range);
 
@@ -31,7 +32,8 @@ uint64_t sdb_sweep_reach(const struct sdb_ranges *ranges, const uint64_t *snapsh
 bool sdb_sweep_is_dead(const struct sdb_ranges *ranges, const struct sdb_table_file *file,
                        const uint64_t *snapshots, size_t count);
 
-/* What an edit does to the range deletes in force. Arrays owned, slices borrowed from the versions. */
+/* What an edit does to the range deletes in force. Arrays owned, slices borrowed from the
+ * versions. */
 struct sdb_sweep_diff {
     struct sdb_range *added, *removed;
     size_t added_count, removed_count;

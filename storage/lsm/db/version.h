@@ -35,7 +35,8 @@ struct sdb_table_file {
     uint64_t deletes;
     uint64_t min_revision;
     uint64_t max_revision;
-    /* Range deletes up to it have been applied: what they hide is not in here any more (sweep.h). */
+    /* Range deletes up to it have been applied: what they hide is not in here any more
+     * (sweep.h). */
     uint64_t swept_revision;
     /* From the table's properties, so known only while it is readable; 0 otherwise. */
     uint64_t keys;     /* distinct ones: entries - keys are older versions, kept for snapshots */
@@ -107,7 +108,8 @@ void sdb_table_file_destroy(struct sdb_table_file *file);
 /* Take over what the open table `file->table` says of itself. */
 void sdb_table_file_adopt(struct sdb_table_file *file);
 
-/* A second description of the same table for `level`, with one reference; NULL when out of memory. */
+/* A second description of the same table for `level`, with one reference; NULL when out of
+ * memory. */
 struct sdb_table_file *sdb_table_file_move(struct sdb_table_file *file, unsigned level);
 
 /* An empty version with one reference; NULL when out of memory. */

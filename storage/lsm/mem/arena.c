@@ -18,9 +18,9 @@
  * that is being filled is filled to its end first, however pessimistic the caller's sum was. What
  * may be lost at the end of every chunk but the last is part of the calculation.
  *
- * The kernel takes 1 us to find and clear a page, 70 us for those of a chunk. So they come a few at a
- * time, right before they are filled: once in 200 entries of 100 bytes one waits 9 us, where once in
- * 1,500 it would be 70.
+ * The kernel takes 1 us to find and clear a page, 70 us for those of a chunk. So they come a few at
+ * a time, right before they are filled: once in 200 entries of 100 bytes one waits 9 us, where once
+ * in 1,500 it would be 70.
  *
  * `bytes` counts whole chunks, used or not, reserved ones too; `used` what was handed out. They
  * have one writer, so a plain load and a store do for the addition; relaxed, because readers of
@@ -70,10 +70,10 @@ static void count(_Atomic size_t *counter, size_t size)
 }
 
 /*
- * Free a list of chunks. The kernel puts each piece right below the one before it, so what was taken
- * one after the other lies in a row, and goes in few calls: each interrupts every processor that
- * runs this process, the writer's too. Not in one call, which would keep the writer from taking
- * memory meanwhile.
+ * Free a list of chunks. The kernel puts each piece right below the one before it, so what was
+ * taken one after the other lies in a row, and goes in few calls: each interrupts every processor
+ * that runs this process, the writer's too. Not in one call, which would keep the writer from
+ * taking memory meanwhile.
  */
 static void free_chunks(struct sdb_arena *arena, struct sdb_arena_chunk *chunk)
 {

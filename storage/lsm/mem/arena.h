@@ -48,8 +48,8 @@ void *sdb_arena_alloc(struct sdb_arena *arena, size_t size, size_t align);
  */
 bool sdb_arena_reserve(struct sdb_arena *arena, size_t bytes);
 
-/* The same for one allocation of more than SDB_ARENA_LARGE. These do add up, and must be made in the
- * order in which they were reserved. */
+/* The same for one allocation of more than SDB_ARENA_LARGE. These do add up, and must be made in
+ * the order in which they were reserved. */
 bool sdb_arena_reserve_large(struct sdb_arena *arena, size_t size);
 
 /* Give back what was reserved and not used, but for `keep` chunks that would be filled next. */

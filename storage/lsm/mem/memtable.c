@@ -204,8 +204,8 @@ struct sdb_node *sdb_memtable_last_leaf(const struct sdb_memtable *memtable)
     return sdb_memtable_leaf(memtable, NULL);
 }
 
-/* The first record of a leaf, or of the next one, that is not before the target, if sixteen bytes of
- * its key are the target's: no other can be the one that is looked for. */
+/* The first record of a leaf, or of the next one, that is not before the target, if sixteen bytes
+ * of its key are the target's: no other can be the one that is looked for. */
 static const struct sdb_record *find_record(const struct sdb_node *leaf,
                                             const struct sdb_target *target)
 {

@@ -17,8 +17,8 @@
 
 struct sdb_memtable;
 
-/* A new one with one reference; NULL when out of memory. `account` (may be NULL) is borrowed for its
- * life. */
+/* A new one with one reference; NULL when out of memory. `account` (may be NULL) is borrowed for
+ * its life. */
 struct sdb_memtable *sdb_memtable_create(struct sdb_account *account);
 struct sdb_memtable *sdb_memtable_ref(struct sdb_memtable *memtable);
 void sdb_memtable_unref(struct sdb_memtable *memtable); /* NULL is ignored */

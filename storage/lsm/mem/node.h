@@ -26,7 +26,8 @@ struct sdb_record {
     uint8_t bytes[]; /* key, value */
 };
 
-/* The first 16 bytes of a key, filled up with zeroes, as two numbers that compare like the bytes. */
+/* The first 16 bytes of a key, filled up with zeroes, as two numbers that compare like the
+ * bytes. */
 struct sdb_prefix {
     uint64_t high;
     uint64_t low;
@@ -46,7 +47,8 @@ struct sdb_node {
 
 enum { SDB_LEAF_PREV = 0, SDB_LEAF_NEXT = 1, SDB_LEAF_LINKS = 2, SDB_INNER_LINKS = 16 };
 
-/* A leaf is six cache lines of 64 bytes exactly (with 8-byte pointers), an inner node under eight. */
+/* A leaf is six cache lines of 64 bytes exactly (with 8-byte pointers), an inner node under
+ * eight. */
 enum { SDB_NODE_ALIGN = 64 };
 _Static_assert(sizeof(void *) != 8 ||
                    sizeof(struct sdb_node) + SDB_LEAF_LINKS * sizeof(void *) == 384,
@@ -128,8 +130,9 @@ static inline struct sdb_target sdb_target_make(struct storm_slice key, uint64_t
 
 static inline bool sdb_prefix_less(struct sdb_prefix a, struct sdb_prefix b)
 {
-    /* Without branches: which of 15 keys a search meets first is a coin toss to a predictor. As one number
-     * of 128 bits this is a comparison, a subtraction with borrow and an addition with carry. */
+    /* Without branches: which of 15 keys a search meets first is a coin toss to a predictor. As one
+     * number of 128 bits this is a comparison, a subtraction with borrow and an addition with
+     * carry. */
 #ifdef __SIZEOF_INT128__
     __extension__ typedef unsigned __int128 wide;
     return ((wide)a.high << 64 | a.low) < ((wide)b.high << 64 | b.low);

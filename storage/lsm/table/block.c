@@ -27,12 +27,13 @@
 #include "util/coding.h"
 
 /* Keys are copied in steps of COPY_STEP where there is room on both sides. Forwards a row gets
- * FIRST_STEP entries after a search, of which many want only one, then twice as many up to ROW_STEP;
- * fewer when keys take ROW_BYTES. */
+ * FIRST_STEP entries after a search, of which many want only one, then twice as many up to
+ * ROW_STEP; fewer when keys take ROW_BYTES. */
 enum { COPY_STEP = 16, FIRST_STEP = 4, ROW_STEP = 16, ROW_BYTES = 4096 };
 enum { FIRST_ROW_ROOM = 2 * ROW_STEP };
 enum { FIRST_KEYS_ROOM = 1024 };
-/* As many lines of memory are fetched ahead as a restart interval of entries of a hundred bytes has. */
+/* As many lines of memory are fetched ahead as a restart interval of entries of a hundred bytes
+ * has. */
 enum { CACHE_LINE = 64, PREFETCH_MAX = 32 };
 
 struct entry {
@@ -86,8 +87,8 @@ static const uint8_t *slow_lengths(const uint8_t *at, const uint8_t *end, struct
     return are_good ? cursor.at : NULL;
 }
 
-/* What is written in one byte each, but for the value's size, which may take two; the rest is left to
- * slow_lengths. What is decoded stays in registers. */
+/* What is written in one byte each, but for the value's size, which may take two; the rest is left
+ * to slow_lengths. What is decoded stays in registers. */
 static inline const uint8_t *read_lengths(const uint8_t *at, const uint8_t *end,
                                           struct lengths *lengths)
 {
@@ -198,8 +199,8 @@ static bool restart_entry(const struct sdb_block_view *view, uint32_t index,
 }
 
 /*
- * A block that was not read lately is not in the processor's cache. A search that goes from entry to
- * entry would wait for memory at each; fetched at once, they arrive together.
+ * A block that was not read lately is not in the processor's cache. A search that goes from entry
+ * to entry would wait for memory at each; fetched at once, they arrive together.
  */
 static void prefetch_restarts(const struct sdb_block_view *view)
 {
@@ -421,9 +422,10 @@ static inline bool is_at_target(struct target *target, const struct entry *entry
 }
 
 /*
- * Add entries to the row from iter->next on: until there are `most`, or their keys take ROW_BYTES, or
- * the next is at `to`, or one is at the target (may be NULL). At least one, unless iter->next is at
- * `to` already. Returns whether the target is reached; a failure is in *status, after what is whole.
+ * Add entries to the row from iter->next on: until there are `most`, or their keys take ROW_BYTES,
+ * or the next is at `to`, or one is at the target (may be NULL). At least one, unless iter->next is
+ * at `to` already. Returns whether the target is reached; a failure is in *status, after what is
+ * whole.
  */
 static inline __attribute__((always_inline)) bool add_entries(struct sdb_block_iter *iter,
                                                               uint32_t most, uint32_t to,

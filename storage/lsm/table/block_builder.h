@@ -22,8 +22,8 @@ void sdb_block_builder_init(struct sdb_block_builder *builder, uint32_t interval
 void sdb_block_builder_fini(struct sdb_block_builder *builder);
 void sdb_block_builder_clear(struct sdb_block_builder *builder);
 
-/* Entries come in strictly increasing order: the caller's duty. Key at most SDB_TABLE_KEY_MAX bytes.
- * STORM_NO_MEMORY; STORM_TOO_LARGE beyond SDB_TABLE_BLOCK_MAX. */
+/* Entries come in strictly increasing order: the caller's duty. Key at most SDB_TABLE_KEY_MAX
+ * bytes. STORM_NO_MEMORY; STORM_TOO_LARGE beyond SDB_TABLE_BLOCK_MAX. */
 storm_status sdb_block_builder_add(struct sdb_block_builder *builder, struct storm_slice key,
                                    uint64_t tag, struct storm_slice value);
 

@@ -10,8 +10,8 @@
  * an eighth: less is not worth the 13 us that inflating costs each reader.
  *
  * Stored bytes gather in a buffer and reach the file in writes of at least WRITE_BYTES, and every
- * WRITEBACK_BYTES the kernel is told to begin writing, so that the fsync at the end does not
- * meet the whole table at once. A block of DIRECT_BYTES and more, a large value, is written from where
+ * WRITEBACK_BYTES the kernel is told to begin writing, so that the fsync at the end does not meet
+ * the whole table at once. A block of DIRECT_BYTES and more, a large value, is written from where
  * it lies, together with what has gathered: one more call costs less than another copy of it.
  *
  * The first failure sticks. Nothing is removed here: the file has no footer yet, so it can never be

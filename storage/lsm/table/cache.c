@@ -116,8 +116,8 @@ void sdb_block_unref(struct sdb_block *block)
 
 /* ---- One shard; mu is held -------------------------------------------------------------------- */
 
-/* What `room` slots and buckets will take at most: the heap rounds two small pieces up by some bytes,
- * two large ones to whole pages. */
+/* What `room` slots and buckets will take at most: the heap rounds two small pieces up by some
+ * bytes, two large ones to whole pages. */
 static size_t slots_bound(uint32_t room)
 {
     size_t bytes = room * (sizeof(struct slot) + sizeof(uint32_t));
@@ -216,8 +216,8 @@ static bool make_room(struct shard *shard, size_t bytes)
 {
     if (shard->room == 0 || slots_bytes(shard) + bytes > shard->capacity)
         return false;
-    /* Free slots cost no step: many of them there are only while large blocks take the place of small
-     * ones. It ends, because without any block there is room. */
+    /* Free slots cost no step: many of them there are only while large blocks take the place of
+     * small ones. It ends, because without any block there is room. */
     unsigned steps = 0;
     while (!has_room(shard, bytes) && steps < SWEEP) {
         uint32_t i = shard->hand;

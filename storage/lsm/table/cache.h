@@ -23,8 +23,8 @@ struct sdb_block {
     void (*gone)(struct sdb_block *block); /* const: what to do at the end; NULL = free it */
 };
 
-/* One reference, contents undefined; NULL when out of memory. `account` (may be NULL) is borrowed for
- * the life of the block, which may be longer than the cache's. */
+/* One reference, contents undefined; NULL when out of memory. `account` (may be NULL) is borrowed
+ * for the life of the block, which may be longer than the cache's. */
 struct sdb_block *sdb_block_create(struct sdb_account *account, size_t size);
 void sdb_block_ref(struct sdb_block *block);
 void sdb_block_unref(struct sdb_block *block); /* NULL is ignored */

@@ -2,13 +2,14 @@
  * Mapped tables.
  *
  * What can go wrong with a mapping is that touching it ends the process: SIGBUS, when the device
- * cannot deliver a page or the file has become shorter. So the first read of a block since its table
- * was opened is a pread, which reports a bad sector as STORM_IO and a short file as STORM_CORRUPT,
- * and verifies the checksum; it also brings the pages into the page cache. Only then is the block's
- * bit set, and from then on it is read through the mapping. What is left is a page that the kernel
- * dropped under pressure and then cannot read again, or a file cut short by somebody else while the
- * store is open: both end the process, as if it had been killed, and nothing acknowledged is lost.
- * A handler for SIGBUS would have to belong to the whole program, which is not a library's to give.
+ * cannot deliver a page or the file has become shorter. So the first read of a block since its
+ * table was opened is a pread, which reports a bad sector as STORM_IO and a short file as
+ * STORM_CORRUPT, and verifies the checksum; it also brings the pages into the page cache. Only then
+ * is the block's bit set, and from then on it is read through the mapping. What is left is a page
+ * that the kernel dropped under pressure and then cannot read again, or a file cut short by
+ * somebody else while the store is open: both end the process, as if it had been killed, and
+ * nothing acknowledged is lost. A handler for SIGBUS would have to belong to the whole program,
+ * which is not a library's to give.
  *
  * Pins are struct sdb_block like those of the cache, so that readers need not know what keeps their
  * bytes. They are counted in several places, one of them by thread; each place is at 1 for the

@@ -14,9 +14,11 @@
 
 enum {
     SDB_CACHE_LINE = 64,
-    /* Counters of pins, by thread: one for all would go from processor to processor with each read. */
+    /* Counters of pins, by thread: one for all would go from processor to processor with each
+     * read. */
     SDB_MAPPING_PINS = 16,
-    /* Each mapping is one of the 65,530 that Linux lets a process have; memory needs some as well. */
+    /* Each mapping is one of the 65,530 that Linux lets a process have; memory needs some as
+     * well. */
     SDB_MAPPINGS_MAX = 16384,
 };
 
@@ -53,7 +55,8 @@ size_t sdb_mapping_memory(const struct sdb_mapping *mapping);
 /* Something to keep the mapping by, with a reference for the caller (sdb_block_unref). */
 struct sdb_block *sdb_mapping_pin(struct sdb_mapping *mapping);
 
-/* Whether a block has been verified. Relaxed: the bit brings nothing with it, the bytes are the file's. */
+/* Whether a block has been verified. Relaxed: the bit brings nothing with it, the bytes are the
+ * file's. */
 static inline bool sdb_mapping_has(const struct sdb_mapping *mapping, uint32_t block)
 {
     uint64_t word = atomic_load_explicit(&mapping->verified[block / 64], memory_order_relaxed);

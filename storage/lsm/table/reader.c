@@ -3,18 +3,18 @@
  *
  *   pread of exactly the stored block -> crc (else once more) -> decode -> sdb_block -> cache
  *
- * In a table that is mapped this is a block's first way, past the cache; from then on it is read where
- * it lies. The first block wanted of each 128 KiB has the kernel read all of them, once: a cold store
- * gets warm in as many reads as it has such windows, and one that is larger than memory pays for it
- * once, not with every read.
+ * In a table that is mapped this is a block's first way, past the cache; from then on it is read
+ * where it lies. The first block wanted of each 128 KiB has the kernel read all of them, once: a
+ * cold store gets warm in as many reads as it has such windows, and one that is larger than memory
+ * pays for it once, not with every read.
  *
  * Nothing is believed before its checksum is: sizes come from the index, which was verified at open
  * against the footer, and no memory is taken for a decoded size before the block that claims it
  * verified. A raw block is read into the sdb_block itself; a compressed one through a buffer on the
  * stack, unless it is larger than that.
  *
- * The parts must tile the file: data blocks from 0, then filter, index, properties, footer. So there
- * is no byte that no checksum covers, and a flip anywhere is noticed.
+ * The parts must tile the file: data blocks from 0, then filter, index, properties, footer. So
+ * there is no byte that no checksum covers, and a flip anywhere is noticed.
  *
  * Open reads four things: footer, properties, index, filter. Nothing of a table changes after that,
  * so lookups take no lock but the cache's.

@@ -10,8 +10,8 @@
 #include "lsm/table/mapping.h"
 #include "lsm/table/table.h"
 
-/* What is read around the first block wanted there: as much as a disk delivers in about the time that
- * it takes to find it, and what the kernel reads around a page fault. */
+/* What is read around the first block wanted there: as much as a disk delivers in about the time
+ * that it takes to find it, and what the kernel reads around a page fault. */
 #define SDB_READ_WINDOW ((uint64_t)128 << 10)
 
 /* All const after open (and sdb_table_map) but the bits. */
@@ -45,8 +45,8 @@ static inline struct sdb_handle sdb_table_handle(const struct sdb_table *table, 
 storm_status sdb_table_load(const struct sdb_table *table, struct sdb_handle handle,
                             struct sdb_block **block);
 
-/* The contents of a data block, by the shortest way: the mapping, the cache, the file. A reference to
- * what pins them is the caller's. */
+/* The contents of a data block, by the shortest way: the mapping, the cache, the file. A reference
+ * to what pins them is the caller's. */
 storm_status sdb_table_block(const struct sdb_table *table, uint32_t index, bool fill_cache,
                              struct storm_slice *contents, struct sdb_block **pin);
 

@@ -10,8 +10,8 @@
  *   compaction reads large. Raw blocks are walked where they lie in the chunk; compressed ones are
  *   decoded into a block of their own. One that does not verify is read alone once more.
  *
- * The source's public entry and row mirror the block iterator's. Leaving a block at either end loads the
- * neighbour; running off the table leaves the source invalid with STORM_OK.
+ * The source's public entry and row mirror the block iterator's. Leaving a block at either end
+ * loads the neighbour; running off the table leaves the source invalid with STORM_OK.
  */
 #include <stdlib.h>
 
@@ -19,8 +19,8 @@
 #include "lsm/table/reader.h"
 #include "os/large.h"
 
-/* A scan that has come through LONG_SCAN blocks keeps no more of them in the cache: it would push out
- * what is used often, and will hardly be back before it has pushed out its own. */
+/* A scan that has come through LONG_SCAN blocks keeps no more of them in the cache: it would push
+ * out what is used often, and will hardly be back before it has pushed out its own. */
 enum { NO_BLOCK = UINT32_MAX, FIRST_CHUNK = 8 << 10, LONG_SCAN = 64 };
 
 struct table_source {
@@ -178,7 +178,8 @@ static bool enter_block(struct table_source *source, uint32_t index)
     return true;
 }
 
-/* The block iterator failed, or the source stands on what it found. False if it ran off the block. */
+/* The block iterator failed, or the source stands on what it found. False if it ran off the
+ * block. */
 static bool settle(struct table_source *source)
 {
     if (source->iter.valid) {

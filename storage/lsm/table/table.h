@@ -47,7 +47,8 @@ storm_status sdb_table_builder_open(struct sdb_os *os, const char *path, uint64_
                                     const struct sdb_table_options *options,
                                     struct sdb_table_builder **builder);
 
-/* Entries in strictly increasing order (STORM_INVALID otherwise). After a failure only close is left. */
+/* Entries in strictly increasing order (STORM_INVALID otherwise). After a failure only close is
+ * left. */
 storm_status sdb_table_builder_add(struct sdb_table_builder *builder, struct storm_slice key,
                                    uint64_t tag, struct storm_slice value);
 
@@ -78,8 +79,8 @@ struct sdb_table;
 storm_status sdb_table_open(struct sdb_os *os, const char *path, uint64_t number, uint64_t size,
                             struct sdb_cache *cache, struct sdb_table **table);
 /*
- * Read a table of raw blocks through a mapping of its file, if that can be had; all others stay as they
- * are. Before anyone else uses the table.
+ * Read a table of raw blocks through a mapping of its file, if that can be had; all others stay as
+ * they are. Before anyone else uses the table.
  */
 void sdb_table_map(struct sdb_table *table);
 /* What pins bytes of it may be released later. */

@@ -128,7 +128,8 @@ bool sdb_wal_record_decode(const uint8_t *from, uint32_t seed, uint64_t offset,
         .durable = (uint64_t)sdb_get_u32(from + RECORD_DURABLE) * SDB_WAL_ALIGN,
         .header_crc = sdb_get_u32(from + RECORD_HEADER_CRC),
     };
-    /* What can be said without a checksum first: behind a bad record this is asked of every word. */
+    /* What can be said without a checksum first: behind a bad record this is asked of every
+     * word. */
     return record->durable >= SDB_WAL_HEADER && record->durable <= offset &&
            record->length / SDB_WAL_LENGTH >= record->batches &&
            (record->batches > 0 || record->length == 0) && record->length <= SDB_WAL_PAYLOAD_MAX &&

@@ -51,8 +51,8 @@ struct sdb_wal_span {
     uint64_t records;        /* bytes of records in it; of the current one those that were found */
     uint64_t first_revision; /* of what is in it, or will be */
     uint64_t left_ms;        /* Unix time when it was left; of the current one nothing */
-    /* One place for each MiB, all zero where none is known yet: a feed that begins in the middle reads
-     * a MiB and not all before it. Owned by the history once it has the span. */
+    /* One place for each MiB, all zero where none is known yet: a feed that begins in the middle
+     * reads a MiB and not all before it. Owned by the history once it has the span. */
     struct sdb_wal_place *places;
     struct sdb_wal_shared *shared; /* while readers have it open */
 };
@@ -126,7 +126,8 @@ void sdb_wal_history_count(struct sdb_wal_history *history, size_t *kept, size_t
 struct sdb_wal_place sdb_wal_history_end(struct sdb_wal_history *history);
 /* The oldest revision of which everything since is here, or will be. */
 uint64_t sdb_wal_history_oldest(struct sdb_wal_history *history);
-/* A place to look for `revision` from: it does not lie before. STORM_GONE: it is below the floor. */
+/* A place to look for `revision` from: it does not lie before. STORM_GONE: it is below the
+ * floor. */
 storm_status sdb_wal_history_seek(struct sdb_wal_history *history, uint64_t revision,
                                   struct sdb_wal_place *place);
 /* A record begins at `place`: worth to be remembered when none is known near it. */

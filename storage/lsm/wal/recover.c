@@ -234,7 +234,8 @@ static storm_status check_absent(struct recovery *r, const struct segment *segme
     return status;
 }
 
-/* The newest segment that the store knows of must not be missing: nothing behind it would say so. */
+/* The newest segment that the store knows of must not be missing: nothing behind it would say
+ * so. */
 static storm_status check_newest(struct recovery *r)
 {
     uint64_t newest = 0;
@@ -420,7 +421,8 @@ static storm_status replay(struct recovery *r, uint64_t first_segment)
 
 /* ---- History ---------------------------------------------------------------------------------- */
 
-/* Whether the header is of segment `number` of this store, and the segment as long as it must be. */
+/* Whether the header is of segment `number` of this store, and the segment as long as it must
+ * be. */
 static bool is_kept(const struct recovery *r, const struct sdb_wal_header *header, uint64_t number,
                     const struct sdb_wal_header *next, uint64_t size)
 {

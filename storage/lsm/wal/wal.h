@@ -1,9 +1,9 @@
 /*
  * The write-ahead log: every committed batch, in order of revision, in numbered segment files.
  *
- * A segment is NNNNNNNNNN.log (file number, ten digits), allocated as it fills, and begins with a header
- * that names the store, its own number, the segment before it and where that one ended. Then come
- * records, 8-byte aligned, one for each commit group:
+ * A segment is NNNNNNNNNN.log (file number, ten digits), allocated as it fills, and begins with a
+ * header that names the store, its own number, the segment before it and where that one ended. Then
+ * come records, 8-byte aligned, one for each commit group:
  *
  *   crc32c | length | epoch | batches | first revision | durable offset | header crc32c |
  *   payload, zero-padded
@@ -106,7 +106,8 @@ struct sdb_wal_salvage {
     uint32_t max_epoch; /* of all headers */
 };
 
-/* STORM_OK also when there is nothing. STORM_NEWER_FORMAT; what `each` returned; STORM_NO_MEMORY. */
+/* STORM_OK also when there is nothing. STORM_NEWER_FORMAT; what `each` returned;
+ * STORM_NO_MEMORY. */
 storm_status sdb_wal_salvage(struct sdb_wal_salvage *salvage);
 
 /*
@@ -138,10 +139,11 @@ bool sdb_wal_fits(const struct sdb_wal *wal, size_t size);
 /* Hint: begin writing out what was appended, before work that overlaps with the disk's. */
 void sdb_wal_start_writeback(struct sdb_wal *wal);
 
-/* Whether so much was appended and not written out that another thread should catch up. The writer. */
+/* Whether so much was appended and not written out that another thread should catch up. The
+ * writer. */
 bool sdb_wal_is_behind(const struct sdb_wal *wal);
-/* Have it written, so that the sync at the segment's end, or anybody's, has little left to do. Fails
- * as sdb_wal_sync does. Any thread, beside the writer. */
+/* Have it written, so that the sync at the segment's end, or anybody's, has little left to do.
+ * Fails as sdb_wal_sync does. Any thread, beside the writer. */
 storm_status sdb_wal_catch_up(struct sdb_wal *wal);
 
 /*
@@ -151,7 +153,8 @@ storm_status sdb_wal_catch_up(struct sdb_wal *wal);
  */
 storm_status sdb_wal_sync(struct sdb_wal *wal);
 
-/* True after a failed sync or an append that could not be undone: only closing is left. Any thread. */
+/* True after a failed sync or an append that could not be undone: only closing is left. Any
+ * thread. */
 bool sdb_wal_is_broken(const struct sdb_wal *wal);
 
 /* The number of the segment that the next append goes to (it may still roll: then a larger one). */

@@ -23,10 +23,11 @@
  *   - A failed sync breaks the log for good: the kernel may have dropped the pages and call the next
  *     one a success. After it no file is removed either, they are the evidence for the next open.
  *
- * Cost: an append of a few batches is one pwritev, or one copy into a mapped page (os.h, sdb_store),
- * and no allocation; lengths and header are built on the stack, batches go out from where they lie.
- * Checksums cost about 0.1 ns a byte. Both ways lead to the same pages: for recovery, readers and
- * syncs it makes no difference which was taken, and a failed one leaves the same behind.
+ * Cost: an append of a few batches is one pwritev, or one copy into a mapped page (os.h,
+ * sdb_store), and no allocation; lengths and header are built on the stack, batches go out from
+ * where they lie. Checksums cost about 0.1 ns a byte. Both ways lead to the same pages: for
+ * recovery, readers and syncs it makes no difference which was taken, and a failed one leaves the
+ * same behind.
  *
  * Threads and locks: one thread at a time appends; it owns what has no mark below. Any thread may
  * sync beside it: it waits for a sync under way, then covers what had been appended when its own
@@ -234,8 +235,8 @@ bool sdb_wal_is_behind(const struct sdb_wal *wal)
 }
 
 /*
- * The newest records are left alone: their pages are still mapped, and before the kernel writes such
- * a page it takes the right to store to it from every processor, one page after the other.
+ * The newest records are left alone: their pages are still mapped, and before the kernel writes
+ * such a page it takes the right to store to it from every processor, one page after the other.
  */
 storm_status sdb_wal_catch_up(struct sdb_wal *wal)
 {
@@ -472,7 +473,8 @@ static storm_status write_group(struct sdb_wal *wal, struct group *group)
     return put_record(wal, group->parts, parts, sdb_wal_record_size(group->record.length));
 }
 
-/* Whether the record that was to be written at `end` verifies there. True when it can not be read. */
+/* Whether the record that was to be written at `end` verifies there. True when it can not be
+ * read. */
 static bool stands_there(struct sdb_wal *wal, const struct sdb_wal_record *record)
 {
     uint8_t chunk[CHECK_CHUNK];

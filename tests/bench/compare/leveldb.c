@@ -1,4 +1,5 @@
-/* LevelDB by its C interface. It has Snappy only, which stays off, and maps its tables into memory. */
+/* LevelDB by its C interface. It has Snappy only, which stays off, and maps its tables into
+ * memory. */
 #include <leveldb/c.h>
 #include <stdio.h>
 #include <stdlib.h>
