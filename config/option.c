@@ -61,7 +61,7 @@ const struct config_option config_options[CONFIG_OPTION_COUNT] = {
 #undef OPTION
 #undef CHOICE
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 const char *config_name(enum config_id id)
 {
@@ -94,7 +94,7 @@ char *config_variable(enum config_id id, char text[CONFIG_VARIABLE_MAX])
     return text;
 }
 
-/* ---- Messages --------------------------------------------------------------------------------- */
+/* ---- Messages -------------------------------------------------------------------------------- */
 
 void config_fail(struct config_error *error, const char *format, ...)
 {
@@ -212,7 +212,7 @@ char *config_allowed(enum config_id id, char text[CONFIG_ALLOWED_MAX])
     return text;
 }
 
-/* ---- Values ----------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 struct unit {
     const char *suffix;

@@ -48,7 +48,7 @@ static struct sdb_posix_file *posix_file(struct sdb_file *file)
     return (struct sdb_posix_file *)file;
 }
 
-/* ---- Errors ----------------------------------------------------------------------------------- */
+/* ---- Errors ---------------------------------------------------------------------------------- */
 
 storm_status sdb_posix_status(int error)
 {
@@ -102,7 +102,7 @@ static storm_status file_fail(struct sdb_posix_file *file, const char *call, int
     return sdb_posix_fail(file->base.os, call, file->path, error);
 }
 
-/* ---- Open and close --------------------------------------------------------------------------- */
+/* ---- Open and close -------------------------------------------------------------------------- */
 
 int sdb_posix_open_fd(const char *path, int flags)
 {
@@ -165,7 +165,7 @@ static void posix_close(struct sdb_file *file)
     free(self);
 }
 
-/* ---- Reading and writing ---------------------------------------------------------------------- */
+/* ---- Reading and writing --------------------------------------------------------------------- */
 
 static storm_status posix_pread(struct sdb_file *file, uint64_t offset, void *buffer, size_t size,
                                 size_t *got)
@@ -260,7 +260,7 @@ static void posix_start_read(struct sdb_file *file, uint64_t offset, uint64_t si
     (void)posix_fadvise(posix_file(file)->fd, (off_t)offset, (off_t)size, POSIX_FADV_WILLNEED);
 }
 
-/* ---- Size ------------------------------------------------------------------------------------- */
+/* ---- Size ------------------------------------------------------------------------------------ */
 
 static storm_status posix_size(struct sdb_file *file, uint64_t *size)
 {
@@ -332,7 +332,7 @@ static storm_status posix_allocate(struct sdb_file *file, uint64_t size)
     return file_fail(self, "fallocate", errno);
 }
 
-/* ---- Mapping ---------------------------------------------------------------------------------- */
+/* ---- Mapping --------------------------------------------------------------------------------- */
 
 static storm_status posix_map(struct sdb_file *file, uint64_t size, bool writable, void **address)
 {
@@ -359,7 +359,7 @@ static void posix_unmap(struct sdb_file *file, void *address, uint64_t size)
     (void)munmap(address, (size_t)size);
 }
 
-/* ---- Clocks and threads ----------------------------------------------------------------------- */
+/* ---- Clocks and threads ---------------------------------------------------------------------- */
 
 static uint64_t posix_now_ms(struct sdb_os *os)
 {

@@ -145,7 +145,7 @@ storm_status sdb_posix_free_bytes(struct sdb_os *os, const char *dir, uint64_t *
     return STORM_OK;
 }
 
-/* ---- The lock --------------------------------------------------------------------------------- */
+/* ---- The lock -------------------------------------------------------------------------------- */
 
 /* Best effort, see above. A stale id of a longer text must not shine through: cut first. */
 static void write_holder(int fd)

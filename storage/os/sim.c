@@ -54,7 +54,7 @@ storm_status sim_fail(struct sdb_os *os, storm_status status, enum sim_call call
     return sdb_fail(os->errors, status, "%s %s: %s", call_names[call], path, why);
 }
 
-/* ---- The gate --------------------------------------------------------------------------------- */
+/* ---- The gate -------------------------------------------------------------------------------- */
 
 /* Does the plan want this call to fail? */
 static bool plan_hits(struct sim_disk *disk, enum sim_call call, bool is_change)
@@ -101,7 +101,7 @@ storm_status sim_gate(struct sdb_os *os, enum sim_call call, bool is_change, con
     return STORM_OK;
 }
 
-/* ---- The disk in the hands of a test ---------------------------------------------------------- */
+/* ---- The disk in the hands of a test --------------------------------------------------------- */
 
 struct sim_disk *sim_disk_create(uint64_t seed)
 {
@@ -219,7 +219,7 @@ void sim_clock_set(struct sim_disk *disk, uint64_t now_ms)
     pthread_mutex_unlock(&disk->mu);
 }
 
-/* ---- Behind the engine's back: not numbered, not recorded, in both states ----------------------- */
+/* ---- Behind the engine's back: not numbered, not recorded, in both states -------------------- */
 
 /* The file at `path`, or NULL. */
 static struct sim_node *find_file(struct sim_disk *disk, const char *path)

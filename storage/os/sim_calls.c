@@ -50,7 +50,7 @@ static storm_status find(struct sdb_os *os, enum sim_call call, const char *path
     return status;
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ----------------------------------------------------------------------------------- */
 
 static storm_status handle_create(struct sdb_os *os, const char *path, struct sim_node *node,
                                   bool is_writable, struct sdb_file **file)
@@ -322,7 +322,7 @@ static void sim_unmap(struct sdb_file *file, void *address, uint64_t size)
     free(address);
 }
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 /* Both ends of a rename or link: `from` must be there, `to`'s directory too. */
 static storm_status find_two(struct sdb_os *os, enum sim_call call, const char *from,
@@ -553,7 +553,7 @@ static storm_status sim_lock(struct sdb_os *os, const char *path, struct sdb_fil
     return status;
 }
 
-/* ---- Space, clocks, threads ------------------------------------------------------------------- */
+/* ---- Space, clocks, threads ------------------------------------------------------------------ */
 
 static storm_status sim_free_bytes(struct sdb_os *os, const char *dir, uint64_t *bytes)
 {

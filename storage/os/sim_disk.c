@@ -57,7 +57,7 @@ uint64_t sim_random(struct sim_medium *medium)
     return x ^ (x >> 31);
 }
 
-/* ---- Nodes and names -------------------------------------------------------------------------- */
+/* ---- Nodes and names ------------------------------------------------------------------------- */
 
 static struct sim_node *node_create(struct sim_medium *medium, bool is_dir)
 {
@@ -200,7 +200,7 @@ uint64_t sim_medium_used(const struct sim_medium *medium)
     return pages * SIM_PAGE;
 }
 
-/* ---- Directories ------------------------------------------------------------------------------ */
+/* ---- Directories ----------------------------------------------------------------------------- */
 
 storm_status sim_find(struct sim_medium *medium, const char *path, struct sim_node **dir,
                       char *name, size_t name_size, struct sim_node **node)
@@ -344,7 +344,7 @@ storm_status sim_name_list_drain(struct sim_name_list *list, sdb_list_fn each, v
     return status;
 }
 
-/* ---- Power loss ------------------------------------------------------------------------------- */
+/* ---- Power loss ------------------------------------------------------------------------------ */
 
 static void settle_names(struct sim_medium *medium, struct sim_node *dir, enum sim_loss loss)
 {

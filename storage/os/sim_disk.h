@@ -108,7 +108,7 @@ void *sim_memory(void *old, size_t size);
 void sim_node_ref(struct sim_node *node);
 void sim_node_unref(struct sim_medium *medium, struct sim_node *node);
 
-/* ---- Files; sizes in bytes. STORM_NO_SPACE where the capacity ends, after storing what fits. ---- */
+/* ---- Files; sizes in bytes. STORM_NO_SPACE where the capacity ends, after storing what fits. - */
 storm_status sim_node_write(struct sim_medium *medium, struct sim_node *node, uint64_t offset,
                             const uint8_t *data, size_t size);
 size_t sim_node_read(const struct sim_node *node, uint64_t offset, uint8_t *data, size_t size);
@@ -124,7 +124,7 @@ void sim_node_free_pages(struct sim_node *node);
 void sim_node_flip(struct sim_node *node, uint64_t offset, uint8_t mask);
 void sim_node_resize(struct sim_node *node, uint64_t size);
 
-/* ---- Directories ------------------------------------------------------------------------------ */
+/* ---- Directories ----------------------------------------------------------------------------- */
 
 /* Resolve `path` (leading, double and trailing slashes and "." mean nothing: "/a/b" is "a/b").
  * *dir is its directory and *name (of `name_size`) its last part, empty for the root itself; *node is
@@ -159,7 +159,7 @@ void sim_name_list_fill(struct sim_name_list *list, const struct sim_node *dir, 
 /* Call `each` for the names until one does not return STORM_OK, and free them. */
 storm_status sim_name_list_drain(struct sim_name_list *list, sdb_list_fn each, void *ctx);
 
-/* ---- The disk --------------------------------------------------------------------------------- */
+/* ---- The disk -------------------------------------------------------------------------------- */
 
 struct sim_disk {
     struct sdb_os_ops ops; /* const; an sdb_os finds its disk through the address of this */

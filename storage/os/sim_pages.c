@@ -29,7 +29,7 @@ static size_t pages_of(uint64_t size)
     return (size_t)((size + SIM_PAGE - 1) / SIM_PAGE);
 }
 
-/* ---- Images ----------------------------------------------------------------------------------- */
+/* ---- Images ---------------------------------------------------------------------------------- */
 
 static void page_unref(struct sim_page *page)
 {
@@ -119,7 +119,7 @@ void sim_node_free_pages(struct sim_node *node)
     node->dirty = NULL;
 }
 
-/* ---- Dirty sectors ---------------------------------------------------------------------------- */
+/* ---- Dirty sectors --------------------------------------------------------------------------- */
 
 static void dirty_mark(struct sim_node *node, size_t page, unsigned bits)
 {
@@ -166,7 +166,7 @@ static void recount(struct sim_node *node)
         node->held += node->seen.pages[i] != NULL;
 }
 
-/* ---- What a process does ---------------------------------------------------------------------- */
+/* ---- What a process does --------------------------------------------------------------------- */
 
 /* Whether the disk has room for `pages` more. */
 static bool has_room(const struct sim_medium *medium, uint64_t pages)
@@ -297,7 +297,7 @@ void sim_node_forget(struct sim_node *node)
     recount(node);
 }
 
-/* ---- Power loss ------------------------------------------------------------------------------- */
+/* ---- Power loss ------------------------------------------------------------------------------ */
 
 /* Which size the medium has: the old one, the new one, or, of a file that grew, one in between. */
 static uint64_t settle_size(struct sim_medium *medium, uint64_t old_size, uint64_t new_size)
@@ -378,7 +378,7 @@ void sim_node_settle(struct sim_medium *medium, struct sim_node *node, enum sim_
     recount(node);
 }
 
-/* ---- Behind the engine's back ----------------------------------------------------------------- */
+/* ---- Behind the engine's back ---------------------------------------------------------------- */
 
 void sim_node_flip(struct sim_node *node, uint64_t offset, uint8_t mask)
 {

@@ -51,7 +51,7 @@ static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
 static uint32_t slices[8]
                       [256]; /* slices[k][b]: byte b followed by k zero bytes; const after once */
 
-/* ---- Portable --------------------------------------------------------------------------------- */
+/* ---- Portable -------------------------------------------------------------------------------- */
 
 static void build_slices(void)
 {
@@ -83,7 +83,7 @@ static uint32_t run_portable(uint32_t crc, const uint8_t *at, size_t size)
     return crc;
 }
 
-/* ---- With the instruction --------------------------------------------------------------------- */
+/* ---- With the instruction -------------------------------------------------------------------- */
 
 #if HAVE_INSTRUCTION
 
@@ -172,7 +172,7 @@ WITH_INSTRUCTION static uint32_t run_instruction(uint32_t crc, const uint8_t *at
 
 #endif
 
-/* ---- The choice ------------------------------------------------------------------------------- */
+/* ---- The choice ------------------------------------------------------------------------------ */
 
 static void build_tables(void)
 {

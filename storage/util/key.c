@@ -38,7 +38,7 @@ enum {
     TERMINATOR = 0x01,
 };
 
-/* ---- Writing ---------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static void add(struct storm_key_writer *writer, const void *data, size_t size)
 {
@@ -122,7 +122,7 @@ struct storm_slice storm_key_prefix_end(uint8_t *room, struct storm_slice prefix
     return storm_bytes(room, size);
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 enum storm_key_type storm_key_next_type(const struct storm_key_reader *reader)
 {

@@ -50,7 +50,7 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* ---- Reading the records ---------------------------------------------------------------------- */
+/* ---- Reading the records --------------------------------------------------------------------- */
 
 /* The name that this record is kept under: percent-encoded; the caller's to free. */
 static char *choose_key(json_t *object)
@@ -142,7 +142,7 @@ static void read_records(size_t most)
     pclose(input);
 }
 
-/* ---- Requests --------------------------------------------------------------------------------- */
+/* ---- Requests -------------------------------------------------------------------------------- */
 
 struct answer {
     char *bytes;

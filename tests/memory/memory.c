@@ -43,7 +43,7 @@ static uint64_t seed;
 static uint64_t baseline;
 static uint64_t warnings;
 
-/* ---- Flushes that wait ------------------------------------------------------------------------ */
+/* ---- Flushes that wait ----------------------------------------------------------------------- */
 
 static struct sdb_errors errors;
 static struct sdb_os os;
@@ -93,7 +93,7 @@ static void gate_init(void)
     os.ops = &ops;
 }
 
-/* ---- Steps ------------------------------------------------------------------------------------ */
+/* ---- Steps ----------------------------------------------------------------------------------- */
 
 static storm_db *open_in(const struct test_dir *dir, const char *name)
 {
@@ -151,7 +151,7 @@ static struct storm_stats stats_of(storm_db *db)
     return stats;
 }
 
-/* ---- The comparison --------------------------------------------------------------------------- */
+/* ---- The comparison -------------------------------------------------------------------------- */
 
 /* Bytes of the process that are in memory. */
 static uint64_t resident(void)
@@ -186,7 +186,7 @@ static void assert_figure(storm_db *db, const char *phase)
         assert_true(off < 0.15 * rss || off < 8);
 }
 
-/* ---- Phases ----------------------------------------------------------------------------------- */
+/* ---- Phases ---------------------------------------------------------------------------------- */
 
 /* Every code path once, with little data. */
 static void warm_up(const struct test_dir *dir)

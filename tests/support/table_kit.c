@@ -30,7 +30,7 @@ void kit_fini(struct kit *kit)
     sdb_errors_fini(&kit->errors);
 }
 
-/* ---- The model -------------------------------------------------------------------------------- */
+/* ---- The model ------------------------------------------------------------------------------- */
 
 static int by_order(const void *a, const void *b)
 {
@@ -117,7 +117,7 @@ size_t kit_model_find(const struct kit_model *model, struct storm_slice key, uin
     return low;
 }
 
-/* ---- Tables ----------------------------------------------------------------------------------- */
+/* ---- Tables ---------------------------------------------------------------------------------- */
 
 struct sdb_table_options kit_options(size_t block_bytes, enum storm_codec codec)
 {
@@ -159,7 +159,7 @@ bool kit_stands_at(const struct sdb_source *source, const struct kit_model *mode
            same(source->value, entry->value);
 }
 
-/* ---- Examining -------------------------------------------------------------------------------- */
+/* ---- Examining ------------------------------------------------------------------------------- */
 
 static void note(struct kit_verdict *verdict, storm_status status)
 {
@@ -240,7 +240,7 @@ struct kit_verdict kit_examine(struct kit *kit, struct sdb_os *os, uint64_t size
     return verdict;
 }
 
-/* ---- Lies ------------------------------------------------------------------------------------- */
+/* ---- Lies ------------------------------------------------------------------------------------ */
 
 static struct {
     struct sdb_os *honest;
@@ -300,7 +300,7 @@ uint64_t kit_lies(void)
     return liar_state.lies;
 }
 
-/* ---- Tables out of parts ---------------------------------------------------------------------- */
+/* ---- Tables out of parts --------------------------------------------------------------------- */
 
 static void add_stored(struct sdb_buffer *file, struct storm_slice contents, size_t size,
                        uint8_t codec)

@@ -91,7 +91,7 @@ ZSTD_DCtx *__wrap_ZSTD_createDCtx(void)
     return fails(DCTX) ? NULL : __real_ZSTD_createDCtx();
 }
 
-/* ---- The tests -------------------------------------------------------------------------------- */
+/* ---- The tests ------------------------------------------------------------------------------- */
 
 static const uint8_t text[400] = "the same words, and the same words, and the same words again";
 static uint8_t packed[400];

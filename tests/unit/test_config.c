@@ -100,7 +100,7 @@ static bool takes(enum config_id id, const char *value)
     return parse(ARGS(flag), NULL) == 0;
 }
 
-/* ---- The table -------------------------------------------------------------------------------- */
+/* ---- The table ------------------------------------------------------------------------------- */
 
 static void nothing_given_means_the_documented_defaults(void **state)
 {
@@ -179,7 +179,7 @@ static void names_and_variables_are_unique_and_in_the_environments_form(void **s
     }
 }
 
-/* ---- Values ----------------------------------------------------------------------------------- */
+/* ---- Values ---------------------------------------------------------------------------------- */
 
 static void ranges_end_where_they_say(void **state)
 {
@@ -384,7 +384,7 @@ static void a_memtable_is_no_larger_than_the_write_buffer(void **state)
     assert_refused(parse(ARGS("--memtable.bytes=65535"), NULL), "is out of range");
 }
 
-/* ---- Sources ---------------------------------------------------------------------------------- */
+/* ---- Sources --------------------------------------------------------------------------------- */
 
 static void a_flag_beats_the_environment_beats_the_file_beats_the_default(void **state)
 {
@@ -543,7 +543,7 @@ static void misspelt_variables_are_refused_and_foreign_ones_left_alone(void **st
         0);
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ----------------------------------------------------------------------------------- */
 
 static void files_may_have_a_bom_crlf_comments_blanks_and_no_last_newline(void **state)
 {
@@ -650,7 +650,7 @@ static void an_overlong_line_is_an_error_and_never_cut(void **state)
     assert_string_equal(config.listen, "h:9");
 }
 
-/* ---- Near names ------------------------------------------------------------------------------- */
+/* ---- Near names ------------------------------------------------------------------------------ */
 
 static void suggestions_are_near_or_nothing(void **state)
 {
@@ -721,7 +721,7 @@ static void every_option_is_found_again_after_a_swap_of_two_letters(void **state
     }
 }
 
-/* ---- Output ----------------------------------------------------------------------------------- */
+/* ---- Output ---------------------------------------------------------------------------------- */
 
 static char *printed(const struct storm_config *what)
 {
@@ -872,7 +872,7 @@ static void both_manual_pages_have_every_option(void **state)
     free(pages[1]);
 }
 
-/* ---- The program ------------------------------------------------------------------------------ */
+/* ---- The program ----------------------------------------------------------------------------- */
 
 static char directory[] = "/tmp/storm-config-XXXXXX";
 

@@ -17,7 +17,7 @@
 #include "lsm/mem/node.h"
 #include "random.h"
 
-/* ---- The model: what the memtable should hold, as a sorted array ------------------------------ */
+/* ---- The model: what the memtable should hold, as a sorted array ----------------------------- */
 
 enum { KEY_MAX = 40, MODEL_MAX = 4000 };
 
@@ -115,7 +115,7 @@ static void assert_same_entries(struct sdb_memtable *memtable, const struct mode
     sdb_source_destroy(source);
 }
 
-/* ---- Key families ----------------------------------------------------------------------------- */
+/* ---- Key families ---------------------------------------------------------------------------- */
 
 enum family {
     RANDOM_KEYS,
@@ -301,7 +301,7 @@ static void agrees_with_a_sorted_array(void **state)
     }
 }
 
-/* ---- Single promises -------------------------------------------------------------------------- */
+/* ---- Single promises ------------------------------------------------------------------------- */
 
 static void insert_text(struct sdb_memtable *memtable, struct storm_slice key, uint64_t revision,
                         const char *value)
@@ -457,7 +457,7 @@ static void a_sequential_load_fills_its_leaves(void **state)
     sdb_memtable_unref(memtable);
 }
 
-/* ---- Iterating while the memtable grows ------------------------------------------------------- */
+/* ---- Iterating while the memtable grows ------------------------------------------------------ */
 
 /* A number's place: all of 0 to 65,535 once, in an order that is well mixed. */
 static uint64_t mixed(uint64_t number)
@@ -550,7 +550,7 @@ static void an_iterator_may_turn_round_while_the_memtable_grows(void **state)
     }
 }
 
-/* ---- Running out of memory -------------------------------------------------------------------- */
+/* ---- Running out of memory ------------------------------------------------------------------- */
 
 static void without_memory_there_is_no_memtable_and_no_source(void **state)
 {

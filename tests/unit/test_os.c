@@ -113,7 +113,7 @@ static void assert_said(struct fixture *f, const char *call, const char *path, c
         fail_msg("'%s' does not say %s, %s, %s", text, call, path, reason);
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ----------------------------------------------------------------------------------- */
 
 static void a_new_file_is_there_once_and_for_its_owner_only(void **state)
 {
@@ -507,7 +507,7 @@ static void out_of_descriptors_comes_with_advice(void **state)
     assert_said(f, "open", at(f, "a"), "Too many open files (raise");
 }
 
-/* ---- Names ------------------------------------------------------------------------------------ */
+/* ---- Names ----------------------------------------------------------------------------------- */
 
 static void directories_go_when_they_are_empty(void **state)
 {
@@ -643,7 +643,7 @@ static void list_gives_every_name_once_until_told_to_stop(void **state)
     assert_said(f, "opendir", at(f, "a"), "Not a directory");
 }
 
-/* ---- The lock --------------------------------------------------------------------------------- */
+/* ---- The lock -------------------------------------------------------------------------------- */
 
 static void a_lock_excludes_a_second_handle(void **state)
 {
@@ -715,7 +715,7 @@ static void a_left_over_lock_file_is_no_lock(void **state)
     sdb_close(lock);
 }
 
-/* ---- Space, clocks, threads ------------------------------------------------------------------- */
+/* ---- Space, clocks, threads ------------------------------------------------------------------ */
 
 static void free_space_and_clocks_make_sense(void **state)
 {

@@ -125,7 +125,7 @@ int __wrap_pthread_create(pthread_t *thread, const pthread_attr_t *attributes, v
     return __real_pthread_create(thread, attributes, run, arg);
 }
 
-/* ---- The tests -------------------------------------------------------------------------------- */
+/* ---- The tests ------------------------------------------------------------------------------- */
 
 static struct test_dir dir;
 static struct sdb_errors errors;

@@ -14,7 +14,7 @@
 #include "engine.h"
 #include "lsm/table/codec.h"
 
-/* ---- An engine that answers STORM_EXISTS to everything and notes what it was ------------------ */
+/* ---- An engine that answers STORM_EXISTS to everything and notes what it was ----------------- */
 
 static const char *asked;
 
@@ -152,7 +152,7 @@ static void assert_asked(storm_status status, const char *what)
     asked = NULL;
 }
 
-/* ---- The tests -------------------------------------------------------------------------------- */
+/* ---- The tests ------------------------------------------------------------------------------- */
 
 static void every_function_calls_its_engines(void **state)
 {

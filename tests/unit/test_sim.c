@@ -11,7 +11,7 @@
 
 enum { SECTOR = 512, PAGE = 4096 };
 
-/* ---- As the process sees it ------------------------------------------------------------------- */
+/* ---- As the process sees it ------------------------------------------------------------------ */
 
 static void files_behave_like_the_real_ones(void **state)
 {
@@ -140,7 +140,7 @@ static void a_lock_excludes_other_handles_until_closed_or_rebooted(void **state)
     sdb_close(other);
 }
 
-/* ---- Power loss: names ------------------------------------------------------------------------ */
+/* ---- Power loss: names ----------------------------------------------------------------------- */
 
 static void a_synced_file_without_its_directory_synced_is_gone(void **state)
 {
@@ -232,7 +232,7 @@ static void some_names_survive_and_renames_are_whole(void **state)
     assert_int_equal(outcomes, 15);
 }
 
-/* ---- Power loss: bytes ------------------------------------------------------------------------ */
+/* ---- Power loss: bytes ----------------------------------------------------------------------- */
 
 static void bytes_are_lost_back_to_the_last_sync(void **state)
 {

@@ -17,7 +17,7 @@ static void plan(struct fixture *f, enum sim_call call, uint64_t nth, storm_stat
     sim_plan_set(f->disk, (struct sim_plan){.call = call, .nth = nth, .status = status});
 }
 
-/* ---- Plans and cuts --------------------------------------------------------------------------- */
+/* ---- Plans and cuts -------------------------------------------------------------------------- */
 
 static void a_plan_fails_the_nth_call_of_its_kind_once(void **state)
 {
@@ -272,7 +272,7 @@ static void a_reboot_clears_the_plan_and_the_cut(void **state)
     sdb_close(file);
 }
 
-/* ---- Space ------------------------------------------------------------------------------------ */
+/* ---- Space ----------------------------------------------------------------------------------- */
 
 static void the_capacity_ends_in_no_space_and_cutting_helps(void **state)
 {
@@ -324,7 +324,7 @@ static void what_is_reserved_cannot_meet_a_full_disk(void **state)
     sdb_close(reserved);
 }
 
-/* ---- Damage, clocks, threads ------------------------------------------------------------------ */
+/* ---- Damage, clocks, threads ----------------------------------------------------------------- */
 
 static void damage_is_in_both_states(void **state)
 {
@@ -416,7 +416,7 @@ static void clocks_move_as_told_and_with_the_calls(void **state)
     assert_int_equal(sdb_now_ms(&f->os), 12345);
 }
 
-/* ---- Threads, and sweeps at the size they will have ------------------------------------------- */
+/* ---- Threads, and sweeps at the size they will have ------------------------------------------ */
 
 struct worker {
     struct fixture *f;

@@ -56,7 +56,7 @@ static void assert_newest_error(const char *words)
         fail_msg("\"%s\" does not say \"%s\"", text, words);
 }
 
-/* ---- Lookups and walks ------------------------------------------------------------------------ */
+/* ---- Lookups and walks ----------------------------------------------------------------------- */
 
 static void check_get(struct sdb_table *table, const struct kit_model *model,
                       struct storm_slice key, uint64_t revision)
@@ -522,7 +522,7 @@ static void a_long_scan_fills_the_cache_with_its_beginning_only(void **unused)
     kit_model_fini(&model);
 }
 
-/* ---- Threads ---------------------------------------------------------------------------------- */
+/* ---- Threads --------------------------------------------------------------------------------- */
 
 struct reader {
     pthread_t thread;
@@ -579,7 +579,7 @@ static void threads_share_a_table(void **unused)
     kit_model_fini(&model);
 }
 
-/* ---- Refusals --------------------------------------------------------------------------------- */
+/* ---- Refusals -------------------------------------------------------------------------------- */
 
 static void small_table(struct kit_model *model)
 {
@@ -685,7 +685,7 @@ static void an_unknown_codec_is_refused_by_name(void **unused)
     kit_model_fini(&model);
 }
 
-/* ---- The golden file -------------------------------------------------------------------------- */
+/* ---- The golden file ------------------------------------------------------------------------- */
 
 static void golden_model(struct kit_model *model)
 {

@@ -55,7 +55,7 @@ static void expect_damage_noticed(uint64_t known_size, const char *what, uint64_
         fail_msg("%s %" PRIu64 ": not noticed", what, at);
 }
 
-/* ---- Damage ----------------------------------------------------------------------------------- */
+/* ---- Damage ---------------------------------------------------------------------------------- */
 
 static void every_flipped_bit_is_noticed(void **unused)
 {
@@ -163,7 +163,7 @@ static void a_damaged_block_leaves_the_others_readable(void **unused)
     kit_model_fini(&model);
 }
 
-/* ---- Lies under a good checksum --------------------------------------------------------------- */
+/* ---- Lies under a good checksum -------------------------------------------------------------- */
 
 struct parts {
     struct storm_slice index, props, filter, data;
@@ -358,7 +358,7 @@ static void a_crafted_index_is_refused(void **unused)
     sdb_buffer_fini(&long_keys);
 }
 
-/* ---- Reads that fail or lie ------------------------------------------------------------------- */
+/* ---- Reads that fail or lie ------------------------------------------------------------------ */
 
 static void every_failing_read_is_reported(void **unused)
 {
@@ -455,7 +455,7 @@ static void a_source_goes_on_after_a_failed_read(void **unused)
     kit_model_fini(&model);
 }
 
-/* ---- Writes that fail ------------------------------------------------------------------------- */
+/* ---- Writes that fail ------------------------------------------------------------------------ */
 
 /* Entries enough for several writes, and a value that is one by itself. */
 static void large_model(void)
@@ -537,7 +537,7 @@ static void a_table_cut_off_in_building_is_no_table(void **unused)
                      STORM_CORRUPT);
 }
 
-/* ---- Memory ----------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 static void every_failed_allocation_in_building_is_reported(void **unused)
 {

@@ -86,7 +86,7 @@ static void assert_offset(struct wal_fixture *f, uint64_t segment, uint64_t offs
     assert_says(f, segment, word);
 }
 
-/* ---- Torn tails ------------------------------------------------------------------------------- */
+/* ---- Torn tails ------------------------------------------------------------------------------ */
 
 static void a_tail_torn_at_any_byte_is_dropped_quietly(void **state)
 {
@@ -201,7 +201,7 @@ static void remains_of_an_earlier_open_are_not_counted_again(void **state)
     wal_fixture_destroy(log.f);
 }
 
-/* ---- Rot -------------------------------------------------------------------------------------- */
+/* ---- Rot ------------------------------------------------------------------------------------- */
 
 /* Two places of `size` bytes that were changed; one where `a` is `b`. */
 struct damage {
@@ -365,7 +365,7 @@ static void swapped_sectors_are_noticed(void **state)
     wal_fixture_destroy(log.f);
 }
 
-/* ---- Files ------------------------------------------------------------------------------------ */
+/* ---- Files ----------------------------------------------------------------------------------- */
 
 static void a_missing_segment_is_named(void **state)
 {
@@ -530,7 +530,7 @@ static void whole_headers_that_make_no_sense_are_refused(void **state)
     wal_fixture_destroy(log.f);
 }
 
-/* ---- Records that verify and make no sense ---------------------------------------------------- */
+/* ---- Records that verify and make no sense --------------------------------------------------- */
 
 static void put_record(uint8_t *file, uint64_t offset, struct sdb_wal_record record,
                        const uint8_t *payload)

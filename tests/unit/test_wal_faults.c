@@ -122,7 +122,7 @@ static void power_lost_inside_recovery_loses_nothing(void **state)
     }
 }
 
-/* ---- Failing calls ---------------------------------------------------------------------------- */
+/* ---- Failing calls --------------------------------------------------------------------------- */
 
 struct fault {
     struct sim_plan plan;
@@ -434,7 +434,7 @@ static void writes_resume_on_a_disk_that_was_full(void **state)
     wal_fixture_destroy(f);
 }
 
-/* ---- Memory ----------------------------------------------------------------------------------- */
+/* ---- Memory ---------------------------------------------------------------------------------- */
 
 static storm_status remember_last(void *ctx, uint64_t revision, struct storm_slice ops)
 {

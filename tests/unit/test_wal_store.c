@@ -26,7 +26,7 @@
 
 enum { SEGMENT = 256 * 1024, SEED = 77 };
 
-/* ---- Which way an append takes ---------------------------------------------------------------- */
+/* ---- Which way an append takes --------------------------------------------------------------- */
 
 static struct {
     unsigned stores, writes;
@@ -101,7 +101,7 @@ static void where_nothing_can_be_mapped_the_log_writes(void **state)
     wal_fixture_destroy(f);
 }
 
-/* ---- Power cuts ------------------------------------------------------------------------------- */
+/* ---- Power cuts ------------------------------------------------------------------------------ */
 
 /* Hardly a sync: nearly all is stored, over ends of segments too. */
 static void run_unsynced(struct wal_fixture *f)
@@ -144,7 +144,7 @@ static void a_power_cut_keeps_a_prefix_of_what_was_stored(void **state)
     }
 }
 
-/* ---- What a segment takes of the disk --------------------------------------------------------- */
+/* ---- What a segment takes of the disk -------------------------------------------------------- */
 
 enum { LARGE_SEGMENT = 8 << 20, MIB = 1 << 20 };
 
@@ -290,7 +290,7 @@ static void growth_and_clean_closes_lose_nothing(void **state)
     }
 }
 
-/* ---- What nobody syncs ------------------------------------------------------------------------ */
+/* ---- What nobody syncs ----------------------------------------------------------------------- */
 
 static struct {
     struct sdb_os_ops real;
@@ -359,7 +359,7 @@ static void a_failed_sync_while_catching_up_breaks_the_log(void **state)
     wal_fixture_destroy(f);
 }
 
-/* ---- kill -9, on a real disk ------------------------------------------------------------------ */
+/* ---- kill -9, on a real disk ----------------------------------------------------------------- */
 
 static uint64_t give_number(void *ctx)
 {

@@ -64,7 +64,7 @@
 extern "C" {
 #endif
 
-/* ---- Bare keys -------------------------------------------------------------------------------- */
+/* ---- Bare keys ------------------------------------------------------------------------------- */
 
 static inline void storm_key_store_(uint8_t *to, unsigned size, uint64_t x)
 {
@@ -171,7 +171,7 @@ static inline STORM_MUST_CHECK storm_status storm_key_to_bool(struct storm_slice
     return known ? STORM_OK : STORM_INVALID;
 }
 
-/* ---- Writing tuples --------------------------------------------------------------------------- */
+/* ---- Writing tuples -------------------------------------------------------------------------- */
 
 /*
  * A tuple being put together in memory of yours. What does not fit is counted and not written, so a
@@ -223,7 +223,7 @@ static inline STORM_MUST_CHECK storm_status storm_key_finish(const struct storm_
  */
 STORM_API struct storm_slice storm_key_prefix_end(uint8_t *room, struct storm_slice prefix);
 
-/* ---- Reading tuples --------------------------------------------------------------------------- */
+/* ---- Reading tuples -------------------------------------------------------------------------- */
 
 /* What is left of a tuple. Borrows the key. */
 struct storm_key_reader {

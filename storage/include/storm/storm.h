@@ -110,7 +110,7 @@ static inline struct storm_slice storm_text(const char *text)
     return storm_bytes(text, strlen(text));
 }
 
-/* ---- Opening ---------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 enum storm_sync {
     STORM_SYNC_DEFAULT = 0, /* in a write: what the store was opened with; in options: FULL */
@@ -199,7 +199,7 @@ STORM_API storm_status storm_close(storm_db *db);
 /* Copy the newest recorded failure of this store into `text` (always terminated; empty if none). */
 STORM_API void storm_last_error(storm_db *db, char *text, size_t size);
 
-/* ---- Writing ---------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 /* What is stored beside a value. All zero is the common case and costs one byte. */
 struct storm_meta {
@@ -321,7 +321,7 @@ STORM_API STORM_MUST_CHECK storm_status storm_delete(storm_db *db, struct storm_
 STORM_API STORM_MUST_CHECK storm_status storm_delete_range(storm_db *db, struct storm_slice start,
                                                            struct storm_slice end);
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 typedef struct storm_snapshot storm_snapshot;
 
@@ -427,7 +427,7 @@ STORM_API struct storm_slice storm_iter_value(const storm_iter *iter);
 STORM_API struct storm_meta storm_iter_meta(const storm_iter *iter);
 STORM_API uint64_t storm_iter_revision(const storm_iter *iter);
 
-/* ---- Change feed ------------------------------------------------------------------------------ */
+/* ---- Change feed ----------------------------------------------------------------------------- */
 
 /*
  * Committed operations in order of revision, none left out, read from the log: from any revision
@@ -483,7 +483,7 @@ STORM_API void storm_feed_interrupt(storm_feed *feed);
 STORM_API STORM_MUST_CHECK storm_status storm_feed_notify(storm_feed *feed,
                                                           void (*ready)(void *ctx), void *ctx);
 
-/* ---- Maintenance ------------------------------------------------------------------------------ */
+/* ---- Maintenance ----------------------------------------------------------------------------- */
 
 /*
  * What became durable in SSTables between the beginning and the end of the call: by a flush that it

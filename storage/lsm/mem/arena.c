@@ -144,7 +144,7 @@ static size_t padding(const uint8_t *at, size_t align)
     return -(uintptr_t)at & (align - 1);
 }
 
-/* ---- Reserving -------------------------------------------------------------------------------- */
+/* ---- Reserving ------------------------------------------------------------------------------- */
 
 static struct sdb_arena_chunk **end_of(struct sdb_arena_chunk **list)
 {
@@ -199,7 +199,7 @@ void sdb_arena_unreserve(struct sdb_arena *arena, size_t keep)
     arena->larges = NULL;
 }
 
-/* ---- Allocating ------------------------------------------------------------------------------- */
+/* ---- Allocating ------------------------------------------------------------------------------ */
 
 /* Put `chunk` among those in use; where its memory begins. */
 static uint8_t *use_chunk(struct sdb_arena *arena, struct sdb_arena_chunk *chunk)

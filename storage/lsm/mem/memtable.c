@@ -92,7 +92,7 @@ struct split {
     const struct sdb_record *separator;
 };
 
-/* ---- Nodes ------------------------------------------------------------------------------------ */
+/* ---- Nodes ----------------------------------------------------------------------------------- */
 
 static struct sdb_node *node_alloc(struct sdb_memtable *memtable, unsigned links)
 {
@@ -158,7 +158,7 @@ static unsigned root_height(uintptr_t root)
     return (unsigned)(root & HEIGHT_MASK);
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 /*
  * The child to go down to: the one of `target`, or the last one when that is NULL. The second look
@@ -278,7 +278,7 @@ void sdb_memtable_get_many(const struct sdb_memtable *memtable, uint64_t revisio
     }
 }
 
-/* ---- Splitting -------------------------------------------------------------------------------- */
+/* ---- Splitting ------------------------------------------------------------------------------- */
 
 /* A full node with one more slot put in, in order: what its two successors are filled from. */
 struct overfull {
@@ -452,7 +452,7 @@ static bool insert_splitting(struct sdb_memtable *memtable, const struct path *p
     return true;
 }
 
-/* ---- Inserting -------------------------------------------------------------------------------- */
+/* ---- Inserting ------------------------------------------------------------------------------- */
 
 static struct sdb_record *record_alloc(struct sdb_memtable *memtable, struct storm_slice key,
                                        uint64_t tag, struct storm_slice value)
@@ -603,7 +603,7 @@ storm_status sdb_memtable_insert(struct sdb_memtable *memtable, struct storm_sli
     return STORM_OK;
 }
 
-/* ---- Life and numbers ------------------------------------------------------------------------- */
+/* ---- Life and numbers ------------------------------------------------------------------------ */
 
 struct sdb_memtable *sdb_memtable_create(struct sdb_account *account)
 {

@@ -62,7 +62,7 @@ struct sdb_memtable {
     struct sdb_arena arena; /* the writer's, but for the byte count */
 };
 
-/* ---- The order word: bits 0-3 the count, bits 4 + 4 i the slot that is i-th in order ---------- */
+/* ---- The order word: bits 0-3 the count, bits 4 + 4 i the slot that is i-th in order --------- */
 
 static inline unsigned sdb_order_count(uint64_t order)
 {
@@ -89,7 +89,7 @@ static inline uint64_t sdb_order_first(unsigned count)
     return (UINT64_C(0xedcba98765432100) & used) | count;
 }
 
-/* ---- Searching a node ------------------------------------------------------------------------- */
+/* ---- Searching a node ------------------------------------------------------------------------ */
 
 struct sdb_target {
     struct sdb_prefix prefix;
@@ -201,7 +201,7 @@ static inline unsigned sdb_node_search(const struct sdb_node *node, uint64_t ord
     return low;
 }
 
-/* ---- memtable.c, for memtable_source.c -------------------------------------------------------- */
+/* ---- memtable.c, for memtable_source.c ------------------------------------------------------- */
 
 /* The leaf whose range holds the target; the first leaf; the last one. */
 struct sdb_node *sdb_memtable_leaf(const struct sdb_memtable *memtable,
@@ -209,7 +209,7 @@ struct sdb_node *sdb_memtable_leaf(const struct sdb_memtable *memtable,
 struct sdb_node *sdb_memtable_first_leaf(const struct sdb_memtable *memtable);
 struct sdb_node *sdb_memtable_last_leaf(const struct sdb_memtable *memtable);
 
-/* ---- memtable.c, for its test ----------------------------------------------------------------- */
+/* ---- memtable.c, for its test ---------------------------------------------------------------- */
 
 /* The most bytes of the arena that inserts take which sdb_memtable_reserve() was told of. */
 size_t sdb_memtable_room(const struct sdb_memtable *memtable, size_t entries, size_t bytes);

@@ -71,7 +71,7 @@ static inline uint32_t restart_at(const struct sdb_block_view *view, uint32_t in
     return sdb_get_u32(view->data + view->limit + (size_t)index * 4);
 }
 
-/* ---- One entry -------------------------------------------------------------------------------- */
+/* ---- One entry ------------------------------------------------------------------------------- */
 
 struct lengths {
     uint32_t shared, rest, value_size;
@@ -184,7 +184,7 @@ static inline void copy_rest(const struct sdb_block_view *view, const struct ent
         memcpy(to, entry->rest_data, entry->rest);
 }
 
-/* ---- Lookup ----------------------------------------------------------------------------------- */
+/* ---- Lookup ---------------------------------------------------------------------------------- */
 
 /* The whole key and the tag of a restart. */
 static bool restart_entry(const struct sdb_block_view *view, uint32_t index,
@@ -282,7 +282,7 @@ storm_status sdb_block_get(const struct sdb_block_view *view, struct storm_slice
     return STORM_NOT_FOUND;
 }
 
-/* ---- Rows ------------------------------------------------------------------------------------- */
+/* ---- Rows ------------------------------------------------------------------------------------ */
 
 void sdb_block_iter_init(struct sdb_block_iter *iter)
 {
@@ -485,7 +485,7 @@ static inline __attribute__((always_inline)) bool add_entries(struct sdb_block_i
     return is_reached;
 }
 
-/* ---- Forwards --------------------------------------------------------------------------------- */
+/* ---- Forwards -------------------------------------------------------------------------------- */
 
 /* Decode what follows the row, and stand on the first of it. What is whole before damage is shown
  * before that fails the move that gets there. */
@@ -544,7 +544,7 @@ void sdb_block_iter_seek(struct sdb_block_iter *iter, struct storm_slice key, ui
     leave(iter, status);
 }
 
-/* ---- Backwards -------------------------------------------------------------------------------- */
+/* ---- Backwards ------------------------------------------------------------------------------- */
 
 /* Decode from the restart at `from` to the entry that ends at `to`, and stand on that one. */
 static void go_back(struct sdb_block_iter *iter, uint32_t from, uint32_t to)
@@ -602,7 +602,7 @@ void sdb_block_iter_seek_before(struct sdb_block_iter *iter, struct storm_slice 
         sdb_block_iter_last(iter);
 }
 
-/* ---- Checking --------------------------------------------------------------------------------- */
+/* ---- Checking -------------------------------------------------------------------------------- */
 
 /* The current entry and the one before it in the row: in order, sharing all they can unless the
  * current one is a restart. */

@@ -136,7 +136,7 @@ void sdb_table_builder_close(struct sdb_table_builder *builder)
     free(builder);
 }
 
-/* ---- Writing ---------------------------------------------------------------------------------- */
+/* ---- Writing --------------------------------------------------------------------------------- */
 
 static uint64_t file_end(const struct sdb_table_builder *builder)
 {
@@ -235,7 +235,7 @@ static storm_status cut_block(struct sdb_table_builder *builder, struct storm_sl
     return STORM_OK;
 }
 
-/* ---- Adding ----------------------------------------------------------------------------------- */
+/* ---- Adding ---------------------------------------------------------------------------------- */
 
 uint64_t sdb_key_hash(struct storm_slice key)
 {
@@ -314,7 +314,7 @@ uint64_t sdb_table_builder_size(const struct sdb_table_builder *builder)
     return builder->block.entries == 0 ? size : size + sdb_block_builder_size(&builder->block);
 }
 
-/* ---- Finishing -------------------------------------------------------------------------------- */
+/* ---- Finishing ------------------------------------------------------------------------------- */
 
 static void put_handle(uint8_t *to, struct sdb_handle handle)
 {

@@ -81,7 +81,7 @@ struct sdb_cache {
     struct shard shards[];       /* 1 << shard_bits */
 };
 
-/* ---- Blocks ----------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
 struct sdb_block *sdb_block_create(struct sdb_account *account, size_t size)
 {
@@ -114,7 +114,7 @@ void sdb_block_unref(struct sdb_block *block)
         sdb_account_free(block->account, SDB_FOR_CACHE, block);
 }
 
-/* ---- One shard; mu is held -------------------------------------------------------------------- */
+/* ---- One shard; mu is held ------------------------------------------------------------------- */
 
 /* What `room` slots and buckets will take at most: the heap rounds two small pieces up by some
  * bytes, two large ones to whole pages. */
@@ -255,7 +255,7 @@ static void insert(struct sdb_cache *cache, struct shard *shard, uint64_t id, ui
     shard->bytes += bytes;
 }
 
-/* ---- The cache -------------------------------------------------------------------------------- */
+/* ---- The cache ------------------------------------------------------------------------------- */
 
 static size_t shard_count(const struct sdb_cache *cache)
 {

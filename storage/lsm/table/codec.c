@@ -38,7 +38,7 @@ bool sdb_codec_level_ok(unsigned codec, int level)
     return level == 0 || (codec < CODECS && level > 0 && level <= highest[codec]);
 }
 
-/* ---- Encoding --------------------------------------------------------------------------------- */
+/* ---- Encoding -------------------------------------------------------------------------------- */
 
 struct sdb_encoder {
     enum storm_codec codec;
@@ -139,7 +139,7 @@ size_t sdb_encoder_run(struct sdb_encoder *encoder, struct storm_slice in, uint8
     return ZSTD_isError(size) ? 0 : size;
 }
 
-/* ---- Decoding --------------------------------------------------------------------------------- */
+/* ---- Decoding -------------------------------------------------------------------------------- */
 
 struct decoder {
     z_stream inflate;

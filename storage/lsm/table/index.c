@@ -83,7 +83,7 @@ storm_status sdb_index_builder_add(struct sdb_index_builder *builder, struct sto
     return builder->out.status != STORM_OK ? builder->out.status : builder->last.status;
 }
 
-/* ---- Reading ---------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------- */
 
 struct item {
     uint64_t shared;

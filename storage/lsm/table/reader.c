@@ -49,7 +49,7 @@ storm_status sdb_table_fail(const struct sdb_table *table, uint64_t offset, stor
                     table->path, offset);
 }
 
-/* ---- Blocks ----------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
 bool sdb_table_verifies(const struct sdb_table *table, struct sdb_handle handle,
                         const uint8_t *stored)
@@ -208,7 +208,7 @@ storm_status sdb_table_parse(const struct sdb_table *table, uint64_t offset,
     return status == STORM_OK ? STORM_OK : sdb_table_fail(table, offset, status);
 }
 
-/* ---- Opening ---------------------------------------------------------------------------------- */
+/* ---- Opening --------------------------------------------------------------------------------- */
 
 struct footer {
     struct sdb_handle filter, index, props;
@@ -420,7 +420,7 @@ void sdb_table_close(struct sdb_table *table)
     free(table);
 }
 
-/* ---- Asking ----------------------------------------------------------------------------------- */
+/* ---- Asking ---------------------------------------------------------------------------------- */
 
 const struct sdb_table_props *sdb_table_props(const struct sdb_table *table)
 {

@@ -58,7 +58,7 @@ static void stop(struct table_source *source, storm_status status)
     source->base.status = status;
 }
 
-/* ---- Blocks ----------------------------------------------------------------------------------- */
+/* ---- Blocks ---------------------------------------------------------------------------------- */
 
 static void drop_block(struct table_source *source)
 {
@@ -221,7 +221,7 @@ static void last_of(struct table_source *source, uint32_t index)
         stop(source, STORM_OK);
 }
 
-/* ---- Moves ------------------------------------------------------------------------------------ */
+/* ---- Moves ----------------------------------------------------------------------------------- */
 
 /* A move that goes to where it wants, unless a walk goes on from the table before. */
 static void jump(struct table_source *source)

@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- Begin and end ----------------------------------------------------------------------------- */
+/* ---- Begin and end --------------------------------------------------------------------------- */
 
 storm_status sdb_wal_history_create(const struct sdb_wal_options *options,
                                     struct sdb_wal_history **history)
@@ -58,7 +58,7 @@ void sdb_wal_history_destroy(struct sdb_wal_history *history)
     free(history);
 }
 
-/* ---- The list ---------------------------------------------------------------------------------- */
+/* ---- The list -------------------------------------------------------------------------------- */
 
 /* Bytes used of a segment that was left. */
 static uint64_t used_bytes(const struct sdb_wal_span *span)
@@ -214,7 +214,7 @@ void sdb_wal_history_raise(struct sdb_wal_history *history, struct sdb_wal_place
     pthread_mutex_unlock(&history->mu);
 }
 
-/* ---- Release ----------------------------------------------------------------------------------- */
+/* ---- Release --------------------------------------------------------------------------------- */
 
 uint64_t sdb_wal_history_release(struct sdb_wal_history *history, uint64_t first_needed)
 {
@@ -379,7 +379,7 @@ void sdb_wal_history_drop_spares(struct sdb_wal_history *history)
     }
 }
 
-/* ---- Readers ----------------------------------------------------------------------------------- */
+/* ---- Readers --------------------------------------------------------------------------------- */
 
 struct sdb_wal_place sdb_wal_history_end(struct sdb_wal_history *history)
 {

@@ -90,7 +90,7 @@ static storm_status open_segment(struct recovery *r, uint64_t number)
     return sdb_wal_reader_open(&r->reader, r->os, r->options->dir, r->options->store_id, number);
 }
 
-/* ---- Which segments there are ------------------------------------------------------------------ */
+/* ---- Which segments there are ---------------------------------------------------------------- */
 
 static storm_status check_header(struct recovery *r, struct segment *segment,
                                  enum sdb_wal_header_kind kind, uint32_t version)
@@ -269,7 +269,7 @@ static storm_status find_segments(struct recovery *r, uint64_t first_segment)
     return status;
 }
 
-/* ---- Replay ----------------------------------------------------------------------------------- */
+/* ---- Replay ---------------------------------------------------------------------------------- */
 
 static storm_status fail_record(struct recovery *r, uint64_t offset, const char *what)
 {
@@ -419,7 +419,7 @@ static storm_status replay(struct recovery *r, uint64_t first_segment)
     return status;
 }
 
-/* ---- History ---------------------------------------------------------------------------------- */
+/* ---- History --------------------------------------------------------------------------------- */
 
 /* Whether the header is of segment `number` of this store, and the segment as long as it must
  * be. */
@@ -562,7 +562,7 @@ static storm_status make_history(struct recovery *r)
     return status;
 }
 
-/* ---- Open ------------------------------------------------------------------------------------- */
+/* ---- Open ------------------------------------------------------------------------------------ */
 
 static storm_status begin(struct recovery *r, const struct sdb_wal_options *options)
 {

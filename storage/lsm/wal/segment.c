@@ -80,7 +80,7 @@ bool sdb_wal_parse_name(const char *name, uint64_t *number)
     return parse_name(name, segment_suffix, number);
 }
 
-/* ---- What is there ---------------------------------------------------------------------------- */
+/* ---- What is there --------------------------------------------------------------------------- */
 
 struct listing {
     struct sdb_os *os;
@@ -150,7 +150,7 @@ void sdb_wal_numbers_fini(struct sdb_wal_numbers *numbers)
     *numbers = (struct sdb_wal_numbers){0};
 }
 
-/* ---- A new one -------------------------------------------------------------------------------- */
+/* ---- A new one ------------------------------------------------------------------------------- */
 
 /* Size and header, durable. The file has its spare name. */
 static storm_status prepare(struct sdb_file *file, const struct sdb_wal_header *header,

@@ -141,7 +141,7 @@ static void break_wal(struct sdb_wal *wal, const char *why)
             sdb_wal_segment(wal), why);
 }
 
-/* ---- Sync ------------------------------------------------------------------------------------- */
+/* ---- Sync ------------------------------------------------------------------------------------ */
 
 /* `end` has moved. */
 static void share_end(struct sdb_wal *wal)
@@ -257,7 +257,7 @@ storm_status sdb_wal_catch_up(struct sdb_wal *wal)
     return sdb_wal_is_broken(wal) ? STORM_IO : STORM_OK;
 }
 
-/* ---- Segments --------------------------------------------------------------------------------- */
+/* ---- Segments -------------------------------------------------------------------------------- */
 
 /* Go on in a segment that is durable, `size` bytes of it allocated. Room was reserved. */
 static void enter_segment(struct sdb_wal *wal, struct sdb_file *file,
@@ -372,7 +372,7 @@ static storm_status roll(struct sdb_wal *wal, uint64_t need)
     return status == STORM_OK ? next_segment(wal, need, 0) : status;
 }
 
-/* ---- Append ----------------------------------------------------------------------------------- */
+/* ---- Append ---------------------------------------------------------------------------------- */
 
 /* A record on its way to the disk. */
 struct group {
@@ -572,7 +572,7 @@ storm_status sdb_wal_append(struct sdb_wal *wal, uint64_t first_revision,
     return STORM_OK;
 }
 
-/* ---- Release and figures ----------------------------------------------------------------------- */
+/* ---- Release and figures --------------------------------------------------------------------- */
 
 void sdb_wal_publish(struct sdb_wal *wal)
 {
@@ -619,7 +619,7 @@ void sdb_wal_stats(const struct sdb_wal *wal, struct sdb_wal_stats *stats)
     stats->appended_bytes = counted(&wal->appended);
 }
 
-/* ---- Begin and end ----------------------------------------------------------------------------- */
+/* ---- Begin and end --------------------------------------------------------------------------- */
 
 /* Go on in `last`. */
 static storm_status resume_segment(struct sdb_wal *wal, const struct sdb_wal_span *last)
