@@ -15,9 +15,9 @@
 #include "base64.h"
 #include "fields.h"
 #include "json.h"
-#include "members.h"
 #include "moment.h"
 #include "suggest.h"
+#include "walk.h"
 
 enum field {
     FIELD_KEY,
@@ -60,18 +60,20 @@ static bool fail(struct reading *reading, enum api_error_code code, const char *
 
 /* ---- Members ---- */
 
-static bool take_member(struct reading *reading, const struct api_member *member)
+static bool take_member(struct reading *reading, struct storm_slice quoted,
+                        struct storm_slice value)
 {
     char name[64];
-    size_t size = member->name.size < sizeof name - 1 ? member->name.size : sizeof name - 1;
-    memcpy(name, member->name.data, size);
+    struct storm_slice plain = storm_bytes(quoted.data + 1, quoted.size - 2);
+    size_t size = plain.size < sizeof name - 1 ? plain.size : sizeof name - 1;
+    memcpy(name, plain.data, size);
     name[size] = '\0';
     for (size_t i = 0; i < FIELD_TOTAL; i++) {
-        if (!api_equals(member->name, field_names[i]))
+        if (!api_equals(plain, field_names[i]))
             continue;
         if (reading->fields[i].data != NULL)
             return fail(reading, API_ERROR_invalid_field, "The field \"%s\" stands twice.", name);
-        reading->fields[i] = member->value;
+        reading->fields[i] = value;
         return true;
     }
     /* The closing line is nothing that people write. */
@@ -83,15 +85,15 @@ static bool take_members(struct reading *reading, size_t size)
 {
     struct api_json_error error;
     struct storm_slice text = storm_bytes(reading->bytes, size);
-    struct storm_slice rest;
-    struct api_member member;
+    struct storm_slice name;
     if (!api_json_check(text, &error))
         return fail(reading, API_ERROR_invalid_json, "Not JSON: column %d: %s.", error.column,
                     error.text);
-    if (!api_members_begin(text, &rest))
+    struct api_walk walk = api_walk_begin(text);
+    if (!api_walk_enter(&walk, '{'))
         return fail(reading, API_ERROR_invalid_json, "An entry is an object.");
-    while (api_members_next(&rest, &member)) {
-        if (!take_member(reading, &member))
+    while (api_walk_member(&walk, &name)) {
+        if (!take_member(reading, name, api_walk_value(&walk)))
             return false;
     }
     return true;
@@ -110,13 +112,11 @@ static bool has_null(const struct reading *reading, enum field field)
 /* A string, decoded where it stands. */
 static bool take_string(struct reading *reading, enum field field, struct storm_slice *string)
 {
-    struct storm_slice inner;
-    if (!api_member_string(reading->fields[field], &inner))
+    struct storm_slice quoted = reading->fields[field];
+    if (quoted.size < 2 || quoted.data[0] != '"')
         return fail(reading, API_ERROR_invalid_field, "The field \"%s\" is not a string.",
                     field_names[field]);
-    size_t size = inner.size;
-    api_json_unescape(reading->bytes + (inner.data - reading->bytes), &size);
-    *string = storm_bytes(inner.data, size);
+    *string = api_walk_text(quoted, reading->bytes + (quoted.data - reading->bytes));
     return true;
 }
 
