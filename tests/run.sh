@@ -6,7 +6,7 @@
 #   ./tests/run.sh              everything
 #   ./tests/run.sh STAGE...     only these: style tools gcc clang coverage asan tsan fuzz
 #
-#   STORM_FUZZ_SECONDS=10       for each fuzz target
+#   STORM_FUZZ_SECONDS=6        for each fuzz target
 #   STORM_JOBS=2                parallel compilers and tests; the number of cores unless told
 #
 # Everything it makes is below build/: build/test, build/clang, build/coverage, build/asan, build/tsan,
@@ -16,7 +16,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 2
 # shellcheck source=config/packages.sh
 . config/packages.sh
 
-FUZZ_SECONDS=${STORM_FUZZ_SECONDS:-10}
+FUZZ_SECONDS=${STORM_FUZZ_SECONDS:-6}
 LEAST_COVERED=90
 JOBS=${STORM_JOBS:-$(nproc)}
 LOGS=build/logs
