@@ -15,12 +15,7 @@
 #include "moment.h"
 #include "response.h"
 #include "router.h"
-
-static bool begins_with(struct storm_slice bytes, struct storm_slice prefix)
-{
-    return prefix.size == 0 ||
-           (bytes.size >= prefix.size && memcmp(bytes.data, prefix.data, prefix.size) == 0);
-}
+#include "text.h"
 
 /* Whether `end` is at or before the first key after all that begin with `prefix`. */
 static bool ends_within(struct storm_slice end, struct storm_slice prefix)
@@ -47,9 +42,9 @@ bool api_grant_reaches(const struct api_grant *grant, const struct api_reach *re
     if (grant->prefix.size == 0)
         return true;
     if (reach->is_key)
-        return begins_with(reach->start, grant->prefix);
-    return begins_with(reach->prefix, grant->prefix) ||
-           (begins_with(reach->start, grant->prefix) && ends_within(reach->end, grant->prefix));
+        return api_begins_with(reach->start, grant->prefix);
+    return api_begins_with(reach->prefix, grant->prefix) ||
+           (api_begins_with(reach->start, grant->prefix) && ends_within(reach->end, grant->prefix));
 }
 
 /* ---- Refusals ---- */

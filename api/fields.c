@@ -10,16 +10,6 @@ static struct storm_slice from(struct storm_slice bytes, size_t start)
     return storm_bytes(bytes.data + start, bytes.size - start);
 }
 
-/* Cut the part before `mark` off the front, trimmed; the mark goes with it. */
-static struct storm_slice take_until(struct storm_slice *rest, uint8_t mark)
-{
-    const uint8_t *end = rest->size == 0 ? NULL : memchr(rest->data, mark, rest->size);
-    size_t size = end == NULL ? rest->size : (size_t)(end - rest->data);
-    struct storm_slice part = storm_bytes(rest->data, size);
-    *rest = end == NULL ? storm_bytes(NULL, 0) : from(*rest, size + 1);
-    return api_trim(part);
-}
-
 /* Between the quotes of an entity tag stand visible characters and bytes past ASCII. */
 static bool is_tag_byte(uint8_t byte)
 {
@@ -98,9 +88,9 @@ enum api_prefer api_prefer_parse(struct storm_slice field)
 {
     struct storm_slice rest = field;
     while (rest.size > 0) {
-        struct storm_slice preference = take_until(&rest, ',');
-        struct storm_slice word = take_until(&preference, ';');
-        struct storm_slice name = take_until(&word, '=');
+        struct storm_slice preference = api_take_until(&rest, ',');
+        struct storm_slice word = api_take_until(&preference, ';');
+        struct storm_slice name = api_take_until(&word, '=');
         struct storm_slice value = api_trim(word);
         if (!api_equals_nocase(name, "return"))
             continue;
@@ -124,12 +114,12 @@ enum api_media api_media_parse(struct storm_slice field)
     if (field.size == 0)
         return API_MEDIA_JSON;
     struct storm_slice rest = field;
-    struct storm_slice type = take_until(&rest, ';');
+    struct storm_slice type = api_take_until(&rest, ';');
     if (api_equals_nocase(type, "application/json") ||
         api_equals_nocase(type, "application/x-www-form-urlencoded"))
         return API_MEDIA_JSON;
     struct storm_slice subtype = type;
-    struct storm_slice top = take_until(&subtype, '/');
+    struct storm_slice top = api_take_until(&subtype, '/');
     if (!api_is_token(top) || !api_is_token(subtype) || api_equals_nocase(top, "multipart") ||
         field.size > API_MEDIA_TYPE_MAX)
         return API_MEDIA_REFUSED;
@@ -143,7 +133,7 @@ enum api_media api_media_parse(struct storm_slice field)
 bool api_media_is_json(struct storm_slice type)
 {
     struct storm_slice rest = type;
-    struct storm_slice essence = take_until(&rest, ';');
+    struct storm_slice essence = api_take_until(&rest, ';');
     return essence.size == 0 || api_equals_nocase(essence, "application/json") ||
            ends_with_json(essence);
 }
@@ -152,8 +142,8 @@ bool api_accept_names(struct storm_slice field, const char *type)
 {
     struct storm_slice rest = field;
     while (rest.size > 0) {
-        struct storm_slice range = take_until(&rest, ',');
-        struct storm_slice essence = take_until(&range, ';');
+        struct storm_slice range = api_take_until(&rest, ',');
+        struct storm_slice essence = api_take_until(&range, ';');
         if (api_equals_nocase(essence, type))
             return true;
     }

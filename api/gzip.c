@@ -27,16 +27,6 @@ enum {
 
 /* ---- What to compress ---- */
 
-static struct storm_slice take_until(struct storm_slice *rest, uint8_t mark)
-{
-    const uint8_t *end = rest->size == 0 ? NULL : memchr(rest->data, mark, rest->size);
-    size_t size = end == NULL ? rest->size : (size_t)(end - rest->data);
-    struct storm_slice part = storm_bytes(rest->data, size);
-    *rest = end == NULL ? storm_bytes(NULL, 0)
-                        : storm_bytes(rest->data + size + 1, rest->size - size - 1);
-    return api_trim(part);
-}
-
 /* A weight in thousandths: "0.25" is 250. What is no weight counts as 1000, as if it were not
  * there. */
 static unsigned weight_of(struct storm_slice text)
@@ -63,8 +53,8 @@ bool api_accepts_gzip(struct storm_slice field)
     unsigned any = UNSET;
     unsigned identity = UNSET;
     while (field.size > 0) {
-        struct storm_slice rest = take_until(&field, ',');
-        struct storm_slice coding = take_until(&rest, ';');
+        struct storm_slice rest = api_take_until(&field, ',');
+        struct storm_slice coding = api_take_until(&rest, ';');
         unsigned weight = 1000;
         rest = api_trim(rest);
         if (rest.size >= 2 && (rest.data[0] | 0x20) == 'q' && rest.data[1] == '=')
@@ -87,9 +77,9 @@ bool api_is_compressible(struct storm_slice type)
     if (api_media_is_json(type))
         return true;
     struct storm_slice rest = type;
-    struct storm_slice essence = take_until(&rest, ';');
+    struct storm_slice essence = api_take_until(&rest, ';');
     struct storm_slice top = essence;
-    if (api_equals_nocase(take_until(&top, '/'), "text"))
+    if (api_equals_nocase(api_take_until(&top, '/'), "text"))
         return true;
     static const char *const names[] = {"application/xml", "application/javascript",
                                         "application/yaml", "application/x-ndjson",

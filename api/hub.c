@@ -22,6 +22,7 @@
 #include "log.h"
 #include "moment.h"
 #include "stream.h"
+#include "text.h"
 
 enum {
     BUCKETS = 4096,
@@ -65,26 +66,13 @@ uint64_t api_newest_revision(storm_db *db)
     return revision;
 }
 
-static bool begins_with(struct storm_slice key, struct storm_slice prefix)
-{
-    return key.size >= prefix.size &&
-           (prefix.size == 0 || memcmp(key.data, prefix.data, prefix.size) == 0);
-}
-
-static int compare(struct storm_slice left, struct storm_slice right)
-{
-    size_t size = left.size < right.size ? left.size : right.size;
-    int order = size == 0 ? 0 : memcmp(left.data, right.data, size);
-    return order != 0 ? order : (left.size > right.size) - (left.size < right.size);
-}
-
 bool api_change_has_prefix(const struct storm_change *change, struct storm_slice prefix)
 {
-    if (change->kind != STORM_DELETE_RANGE || begins_with(change->key, prefix))
-        return begins_with(change->key, prefix);
+    if (change->kind != STORM_DELETE_RANGE || api_begins_with(change->key, prefix))
+        return api_begins_with(change->key, prefix);
     /* The range begins before the prefix; does it reach it? */
-    return compare(change->key, prefix) < 0 &&
-           (change->end.size == 0 || compare(change->end, prefix) > 0);
+    return api_slice_compare(change->key, prefix) < 0 &&
+           (change->end.size == 0 || api_slice_compare(change->end, prefix) > 0);
 }
 
 /* ---- Queues; mu is held ---- */

@@ -15,6 +15,8 @@
 #include <endian.h>
 #include <string.h>
 
+#include "text.h"
+
 enum {
     DIGITS_MAX = 200, /* 10^200 * 10^99 is still a double */
     EXPONENT_DIGITS_MAX = 2,
@@ -120,13 +122,8 @@ static int hex4(struct scan *scan)
 {
     int code = 0;
     for (int i = 0; i < 4; i++) {
-        uint8_t byte = peek(scan);
-        int digit;
-        if (byte >= '0' && byte <= '9')
-            digit = byte - '0';
-        else if ((byte | 0x20) >= 'a' && (byte | 0x20) <= 'f')
-            digit = (byte | 0x20) - 'a' + 10;
-        else
+        int digit = api_hex_digit(peek(scan));
+        if (digit < 0)
             return -1;
         code = code * 16 + digit;
         scan->at++;

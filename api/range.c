@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "response.h"
+#include "text.h"
 
 /* A move gives up for now after so many entries that are of no use: some 2 ms. */
 enum { SKIPPED_MAX = 10000 };
@@ -25,19 +26,9 @@ bool api_range_read(struct api_request *request, struct api_range *range, enum M
     return api_flag(request, "reverse", &range->is_reverse, result);
 }
 
-int api_slice_compare(struct storm_slice left, struct storm_slice right)
-{
-    size_t size = left.size < right.size ? left.size : right.size;
-    int order = size == 0 ? 0 : memcmp(left.data, right.data, size);
-    return order != 0 ? order : (left.size > right.size) - (left.size < right.size);
-}
-
 bool api_range_has(const struct api_range *range, struct storm_slice key)
 {
-    bool has_prefix =
-        range->prefix.size == 0 || (key.size >= range->prefix.size &&
-                                    memcmp(key.data, range->prefix.data, range->prefix.size) == 0);
-    return has_prefix && api_slice_compare(key, range->start) >= 0 &&
+    return api_begins_with(key, range->prefix) && api_slice_compare(key, range->start) >= 0 &&
            (range->end.size == 0 || api_slice_compare(key, range->end) < 0);
 }
 

@@ -28,9 +28,6 @@ static inline bool api_range_is_bounded(const struct api_range *range)
     return range->prefix.size != 0 || range->start.size != 0 || range->end.size != 0;
 }
 
-/* The order of keys: below, at or above 0. */
-int api_slice_compare(struct storm_slice left, struct storm_slice right);
-
 /* Whether a key lies in the range. */
 bool api_range_has(const struct api_range *range, struct storm_slice key);
 

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "text.h"
+
 bool api_secret_make(char text[API_SECRET_TEXT])
 {
     static const char letters[] =
@@ -41,21 +43,13 @@ char *api_digest_write(const uint8_t digest[API_DIGEST_SIZE], char text[API_DIGE
     return text;
 }
 
-static int hex_digit(uint8_t letter)
-{
-    if (letter >= '0' && letter <= '9')
-        return letter - '0';
-    letter |= 0x20;
-    return letter >= 'a' && letter <= 'f' ? letter - 'a' + 10 : -1;
-}
-
 bool api_digest_read(struct storm_slice text, uint8_t digest[API_DIGEST_SIZE])
 {
     if (text.size != API_DIGEST_TEXT - 1)
         return false;
     for (int i = 0; i < API_DIGEST_SIZE; i++) {
-        int high = hex_digit(text.data[2 * i]);
-        int low = hex_digit(text.data[2 * i + 1]);
+        int high = api_hex_digit(text.data[2 * i]);
+        int low = api_hex_digit(text.data[2 * i + 1]);
         if (high < 0 || low < 0)
             return false;
         digest[i] = (uint8_t)(high << 4 | low);

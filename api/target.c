@@ -9,16 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int hex_digit(uint8_t byte)
-{
-    if (byte >= '0' && byte <= '9')
-        return byte - '0';
-    if (byte >= 'a' && byte <= 'f')
-        return byte - 'a' + 10;
-    if (byte >= 'A' && byte <= 'F')
-        return byte - 'A' + 10;
-    return -1;
-}
+#include "text.h"
 
 struct api_target api_target_split(struct storm_slice raw)
 {
@@ -56,8 +47,8 @@ bool api_percent_decode(uint8_t *bytes, size_t *size, bool plus_is_blank)
     for (size_t in = 0; in < *size; in++) {
         uint8_t byte = bytes[in];
         if (byte == '%') {
-            int high = in + 2 < *size ? hex_digit(bytes[in + 1]) : -1;
-            int low = in + 2 < *size ? hex_digit(bytes[in + 2]) : -1;
+            int high = in + 2 < *size ? api_hex_digit(bytes[in + 1]) : -1;
+            int low = in + 2 < *size ? api_hex_digit(bytes[in + 2]) : -1;
             if (high < 0 || low < 0)
                 return false;
             byte = (uint8_t)(high << 4 | low);

@@ -260,6 +260,37 @@ struct storm_slice api_trim(struct storm_slice bytes)
     return bytes;
 }
 
+struct storm_slice api_take_until(struct storm_slice *rest, uint8_t mark)
+{
+    const uint8_t *end = rest->size == 0 ? NULL : memchr(rest->data, mark, rest->size);
+    size_t size = end == NULL ? rest->size : (size_t)(end - rest->data);
+    struct storm_slice part = storm_bytes(rest->data, size);
+    *rest = end == NULL ? storm_bytes(NULL, 0)
+                        : storm_bytes(rest->data + size + 1, rest->size - size - 1);
+    return api_trim(part);
+}
+
+int api_slice_compare(struct storm_slice left, struct storm_slice right)
+{
+    size_t size = left.size < right.size ? left.size : right.size;
+    int order = size == 0 ? 0 : memcmp(left.data, right.data, size);
+    return order != 0 ? order : (left.size > right.size) - (left.size < right.size);
+}
+
+bool api_begins_with(struct storm_slice bytes, struct storm_slice prefix)
+{
+    return prefix.size == 0 ||
+           (bytes.size >= prefix.size && memcmp(bytes.data, prefix.data, prefix.size) == 0);
+}
+
+int api_hex_digit(uint8_t byte)
+{
+    if (byte >= '0' && byte <= '9')
+        return byte - '0';
+    byte |= 0x20;
+    return byte >= 'a' && byte <= 'f' ? byte - 'a' + 10 : -1;
+}
+
 /* Bit c % 64 of word c / 64 is set when the ASCII character c may stand in a token. */
 #define RANGE(first, last) ((~UINT64_C(0) >> (63 - ((last) - (first)))) << ((first) % 64))
 #define ONE(c)             RANGE(c, c)

@@ -60,6 +60,17 @@ bool api_equals(struct storm_slice bytes, const char *word);
 bool api_equals_nocase(struct storm_slice bytes, const char *word);
 struct storm_slice api_trim(struct storm_slice bytes);
 
+/* Cut the part before `mark` off the front of *rest, trimmed; the mark goes with it. Without a mark
+ * the part is all there is. */
+struct storm_slice api_take_until(struct storm_slice *rest, uint8_t mark);
+
+/* The order of keys: below, at or above 0. */
+int api_slice_compare(struct storm_slice left, struct storm_slice right);
+bool api_begins_with(struct storm_slice bytes, struct storm_slice prefix);
+
+/* What a hex digit of either case stands for; -1 when it is none. */
+int api_hex_digit(uint8_t byte);
+
 /* Whether the bytes are a token (RFC 9110 section 5.6.2): the name of a header field, half a media
  * type. */
 bool api_is_token(struct storm_slice bytes);

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "text.h"
+
 /* Blanks, and commas: the text has been checked, so they are where they have to be. */
 static bool is_between(uint8_t byte)
 {
@@ -128,11 +130,8 @@ struct storm_slice api_walk_value(struct api_walk *walk)
 static unsigned hex4(const uint8_t *at)
 {
     unsigned code = 0;
-    for (int i = 0; i < 4; i++) {
-        uint8_t byte = at[i];
-        unsigned digit = byte <= '9' ? byte - (unsigned)'0' : (byte | 0x20) - (unsigned)'a' + 10;
-        code = code << 4 | (digit & 15);
-    }
+    for (int i = 0; i < 4; i++)
+        code = code << 4 | ((unsigned)api_hex_digit(at[i]) & 15);
     return code;
 }
 

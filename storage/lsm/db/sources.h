@@ -27,7 +27,7 @@ struct sdb_contender {
 
 /*
  * A merge. Its owner may move it without a call, along the row of the source that is in front: see
- * sdb_merge_ahead(). The fields are merge.c's own.
+ * sdb_merge_is_ahead(). The fields are merge.c's own.
  */
 struct sdb_merge {
     struct sdb_source base; /* has no row itself */
