@@ -143,20 +143,6 @@ as writer DELETE /kv/w
 expect_status 204
 
 echo "reading the file again"
-# log_has 'pattern': waits for a line, which the signal's thread writes.
-log_has() {
-    local i
-    for ((i = 0; i < 500; i++)); do
-        grep -q "$1" "$WORK/log" && return 0
-        sleep 0.01
-    done
-    return 1
-}
-hang() {
-    : >"$WORK/log"
-    kill -HUP "$PID"
-    check "the log says '$1'" log_has "$1"
-}
 cp "$KEYS" "$WORK/before"
 # Requests all the while: none may be lost.
 (
@@ -171,17 +157,17 @@ busy=$!
 key late --scopes=read
 as late GET /kv/a
 expect_status 401
-hang 'read 7 keys'
+hang_up 'read 7 keys'
 as late GET /kv/a
 expect_status 404
 grep -v '# reader$' "$KEYS" >"$WORK/fewer"
 cat "$WORK/fewer" >"$KEYS"
-hang 'read 6 keys'
+hang_up 'read 6 keys'
 as reader GET /kv/a
 expect_status 401
 for ((round = 0; round < 20; round++)); do kill -HUP "$PID"; done
 bad() {
-    hang "$1.*the keys from before go on being used"
+    hang_up "$1.*the keys from before go on being used"
     as late GET /kv/a
     expect_status 404
 }
@@ -198,7 +184,7 @@ rmdir "$KEYS" && mkfifo "$KEYS" && bad 'no file'
 rm "$KEYS"
 cp "$WORK/before" "$KEYS"
 chmod 644 "$KEYS"
-hang 'read 6 keys'
+hang_up 'read 6 keys'
 as late GET /kv/a
 expect_status 401
 wait "$busy"

@@ -242,6 +242,32 @@ expect_problem() {
         (.request_id | type == \"string\" and length > 0)"
 }
 
+# hang_up 'pattern': SIGHUP, and wait until the server logs what it made of it.
+log_has() {
+    local i
+    for ((i = 0; i < 500; i++)); do
+        grep -q "$1" "$WORK/log" && return 0
+        sleep 0.01
+    done
+    return 1
+}
+hang_up() {
+    : >"$WORK/log"
+    kill -HUP "$PID"
+    check "the log says '$1'" log_has "$1"
+}
+
+# Wait until the server takes requests again.
+expect_service() {
+    local i
+    for ((i = 0; i < 500; i++)); do
+        req GET /healthz
+        [ "$STATUS" = 200 ] && break
+        sleep 0.02
+    done
+    expect_status 200
+}
+
 # raw 'printf format of the request' [seconds]: send bytes to the server, print what comes back
 # until it closes, at most for that long (2 s). The caller's request should end the connection.
 raw() {

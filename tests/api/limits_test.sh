@@ -88,22 +88,12 @@ expect_problem 429 rate_limited
 expect_header Retry-After 1
 expect_header Connection close
 let_go
-for ((i = 0; i < 500; i++)); do
-    req GET /healthz
-    [ "$STATUS" = 200 ] && break
-    sleep 0.02
-done
-expect_status 200
+expect_service
 hold 40
 sockets=$(find "/proc/$PID/fd" -lname 'socket:*' 2>/dev/null | wc -l)
 check "the server holds no more than a few beyond it ($sockets sockets)" test "$sockets" -le 20
 let_go
-for ((i = 0; i < 500; i++)); do
-    req GET /healthz
-    [ "$STATUS" = 200 ] && break
-    sleep 0.02
-done
-expect_status 200
+expect_service
 storm_stop
 
 echo "connections of all"
@@ -119,12 +109,7 @@ hold 300
 rss=$(awk '/VmRSS/ { print $2 }' "/proc/$PID/status")
 check "300 cost no more than 64 MB ($rss KB)" test "$rss" -lt 65536
 let_go
-for ((i = 0; i < 500; i++)); do
-    req GET /healthz
-    [ "$STATUS" = 200 ] && break
-    sleep 0.02
-done
-expect_status 200
+expect_service
 storm_stop
 
 echo "slow clients"

@@ -63,19 +63,6 @@ subject() {
     openssl s_client -connect "127.0.0.1:$PORT" </dev/null 2>/dev/null |
         openssl x509 -noout -subject 2>/dev/null | sed 's/.*= *//'
 }
-log_has() {
-    local i
-    for ((i = 0; i < 500; i++)); do
-        grep -q "$1" "$WORK/log" && return 0
-        sleep 0.01
-    done
-    return 1
-}
-hang() {
-    : >"$WORK/log"
-    kill -HUP "$PID"
-    check "the log says '$1'" log_has "$1"
-}
 check_equal "the certificate is" "$(subject)" first
 (
     code=0
@@ -95,10 +82,10 @@ busy=$!
 long=$!
 sleep 0.5
 cat "$WORK/two.pem" >"$WORK/server.pem"
-hang "cannot use tls.key $WORK/server.key: it is not the key of the certificate.*from before"
+hang_up "cannot use tls.key $WORK/server.key: it is not the key of the certificate.*from before"
 check_equal "the certificate still is" "$(subject)" first
 cat "$WORK/two.key" >"$WORK/server.key"
-hang "read the certificate $WORK/server.pem"
+hang_up "read the certificate $WORK/server.pem"
 check_equal "the certificate then is" "$(subject)" second
 for ((round = 0; round < 10; round++)); do
     cat "$WORK/one.pem" >"$WORK/server.pem"
@@ -111,13 +98,13 @@ wait "$long"
 check_equal "the old connection has its answers" "$(grep -o 'HTTP/1.1 200' "$WORK/long" | wc -l)" 2
 
 # On a loaded machine the last signal may still be on its way.
-hang "read the certificate $WORK/server.pem"
+hang_up "read the certificate $WORK/server.pem"
 check_equal "the certificate in the end is" "$(subject)" first
 chmod o+r "$WORK/server.key"
-hang "tls.key $WORK/server.key: everybody on this machine can read it"
+hang_up "tls.key $WORK/server.key: everybody on this machine can read it"
 chmod o-r "$WORK/server.key"
 echo broken >"$WORK/server.pem"
-hang "cannot use tls.cert $WORK/server.pem: "
+hang_up "cannot use tls.cert $WORK/server.pem: "
 cp "$WORK/one.pem" "$WORK/server.pem"
 req GET /kv/a "${trust[@]}"
 expect_status 200
