@@ -207,11 +207,7 @@ static storm_status add_tie(storm_batch *batch, const struct storm_lookup *looku
 static storm_status make_batch(struct api_request *request)
 {
     struct exchange *exchange = request->own;
-    if (request->batch == NULL)
-        request->batch = storm_batch_create();
-    else
-        storm_batch_clear(request->batch);
-    if (request->batch == NULL)
+    if (!api_kv_fresh_batch(request))
         return STORM_NO_MEMORY;
     storm_status status = STORM_OK;
     for (size_t i = 0; i < exchange->body.count && status == STORM_OK; i++) {

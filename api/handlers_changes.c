@@ -324,12 +324,6 @@ struct question {
     uint64_t since, limit, wait_ms;
 };
 
-static enum MHD_Result refuse(struct api_request *request, const char *hint, const char *what)
-{
-    struct api_failure failure = {.code = API_ERROR_invalid_parameter, .hint = hint};
-    return api_fail(request, &failure, "%s", what);
-}
-
 static struct storm_slice parameter(struct api_request *request, const char *name, bool *is_there)
 {
     const struct api_parameter *found = api_query_find(&request->query, name);
@@ -349,9 +343,9 @@ static bool read_since(struct api_request *request, struct question *question,
     if (!question->has_since ||
         (api_parse_number(text, &question->since) && question->since < INT64_MAX))
         return true;
-    *result =
-        refuse(request, "Send the id or the \"next\" of an earlier answer, or no since at all.",
-               "The parameter since (or Last-Event-ID) is not a revision.");
+    *result = api_fail_parameter(
+        request, "Send the id or the \"next\" of an earlier answer, or no since at all.",
+        "The parameter since (or Last-Event-ID) is not a revision.");
     return false;
 }
 
@@ -364,20 +358,22 @@ static bool read_bounds(struct api_request *request, struct question *question,
     question->limit = question->form == FORM_JSON ? DEFAULT_LIMIT : 0;
     if (has_limit && (!api_parse_number(limit, &question->limit) || question->limit == 0 ||
                       question->limit > LIMIT_MAX)) {
-        *result = refuse(request, "Write a number from 1 to 10000.",
-                         "The parameter limit is not a number of events.");
+        *result = api_fail_parameter(request, "Write a number from 1 to 10000.",
+                                     "The parameter limit is not a number of events.");
         return false;
     }
     question->wait_ms = 0;
     if (has_wait && question->form != FORM_JSON) {
-        *result = refuse(request, "Leave wait out: this form goes on until the client goes away.",
-                         "The parameter wait is for answers in JSON only.");
+        *result = api_fail_parameter(
+            request, "Leave wait out: this form goes on until the client goes away.",
+            "The parameter wait is for answers in JSON only.");
         return false;
     }
     if (has_wait && (!api_parse_duration(wait, &question->wait_ms) ||
                      question->wait_ms > WAIT_MAX_SECONDS * 1000)) {
-        *result = refuse(request, "Write a time from 1s to 300s, and ask again when it is over.",
-                         "The parameter wait is not a time to wait for.");
+        *result = api_fail_parameter(request,
+                                     "Write a time from 1s to 300s, and ask again when it is over.",
+                                     "The parameter wait is not a time to wait for.");
         return false;
     }
     return true;
@@ -393,7 +389,8 @@ static bool read_question(struct api_request *request, struct question *question
                                                                         : FORM_JSON;
     question->prefix = parameter(request, "prefix", &has_prefix);
     if (question->prefix.size > request->server->config->limits_key_bytes) {
-        *result = refuse(request, "No key begins with it.", "The prefix is longer than any key.");
+        *result = api_fail_parameter(request, "No key begins with it.",
+                                     "The prefix is longer than any key.");
         return false;
     }
     (void)parameter(request, "values", &has_values);

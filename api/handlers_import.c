@@ -278,11 +278,7 @@ static void read_lines(struct api_request *request)
 static storm_status make_batch(struct api_request *request)
 {
     const struct import *import = request->own;
-    if (request->batch == NULL)
-        request->batch = storm_batch_create();
-    else
-        storm_batch_clear(request->batch);
-    if (request->batch == NULL)
+    if (!api_kv_fresh_batch(request))
         return STORM_NO_MEMORY;
     for (size_t i = 0; i < import->op_count; i++) {
         const struct op *from = &import->ops[i];
@@ -467,11 +463,6 @@ static bool take_some(struct api_request *request, const uint8_t **data, size_t 
     return true;
 }
 
-static bool is_draining(const struct api_request *request)
-{
-    return atomic_load_explicit(&request->server->state, memory_order_relaxed) == API_DRAINING;
-}
-
 static enum MHD_Result finish(struct api_request *request);
 
 /*
@@ -498,7 +489,7 @@ static enum MHD_Result work_on(struct api_request *request, const uint8_t *data,
             continue;
         }
         if (is_over && import->op_count > 0) {
-            if (!import->is_whole && is_draining(request))
+            if (!import->is_whole && api_is_draining(request->server))
                 return give_up(request, API_ERROR_shutting_down,
                                "The server stops in the middle of the import.");
             result = submit(request);
@@ -536,10 +527,9 @@ static bool read_mode(struct api_request *request, bool *is_insert, enum MHD_Res
     *is_insert = mode != NULL && api_equals(mode->value, "insert");
     if (mode == NULL || *is_insert || api_equals(mode->value, "upsert"))
         return true;
-    struct api_failure failure = {
-        .code = API_ERROR_invalid_parameter,
-        .hint = "Write upsert, which replaces what is there, or insert, which leaves it alone."};
-    *result = api_fail(request, &failure, "The parameter mode is neither upsert nor insert.");
+    *result = api_fail_parameter(
+        request, "Write upsert, which replaces what is there, or insert, which leaves it alone.",
+        "The parameter mode is neither upsert nor insert.");
     return false;
 }
 

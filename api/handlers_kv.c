@@ -126,14 +126,8 @@ static enum MHD_Result delete_value(struct api_request *request);
 
 static enum MHD_Result deleted(struct api_request *request)
 {
-    if (request->outcome == STORM_CONFLICT) {
-        struct storm_op_result met = storm_batch_result(request->batch, 0);
-        if (met.existed || request->if_match.is_present)
-            return api_kv_fail_precondition(request, met.existed, met.previous_revision);
-        return api_fail_not_found(request);
-    }
     if (request->outcome != STORM_OK)
-        return api_fail_store(request, request->outcome);
+        return api_kv_fail_existing(request);
     struct api_answer answer = api_answer_empty(MHD_HTTP_NO_CONTENT);
     char revision[API_NUMBER_MAX];
     api_format_number(revision, request->revision);

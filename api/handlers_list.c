@@ -57,8 +57,7 @@ static void free_page(void *own)
 static bool refuse(struct api_request *request, const char *hint, const char *sentence,
                    enum MHD_Result *result)
 {
-    struct api_failure failure = {.code = API_ERROR_invalid_parameter, .hint = hint};
-    *result = api_fail(request, &failure, "%s", sentence);
+    *result = api_fail_parameter(request, hint, sentence);
     return false;
 }
 

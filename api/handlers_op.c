@@ -58,11 +58,9 @@ static bool read_by(struct api_request *request, int64_t *by, enum MHD_Result *r
     *by = 1;
     if (parameter == NULL || (parse_integer(parameter->value, by) && is_in_range(*by)))
         return true;
-    struct api_failure failure = {.code = API_ERROR_invalid_parameter,
-                                  .hint = "Write an integer such as 5 or -5."};
-    *result = api_fail(request, &failure,
-                       "The parameter by is not an integer between -9007199254740991 and "
-                       "9007199254740991.");
+    *result = api_fail_parameter(request, "Write an integer such as 5 or -5.",
+                                 "The parameter by is not an integer between -9007199254740991 and "
+                                 "9007199254740991.");
     return false;
 }
 
@@ -106,28 +104,21 @@ static enum MHD_Result incremented(struct api_request *request)
 
 /* ---- Which ---- */
 
-static enum MHD_Result fail_parameter(struct api_request *request, const char *hint,
-                                      const char *sentence)
-{
-    struct api_failure failure = {.code = API_ERROR_invalid_parameter, .hint = hint};
-    return api_fail(request, &failure, "%s", sentence);
-}
-
 enum MHD_Result api_kv_op_begin(struct api_request *request)
 {
     enum MHD_Result result;
     int64_t by;
     const struct api_parameter *op = api_query_find(&request->query, "op");
     if (op == NULL)
-        return fail_parameter(request, "Send ?op=incr or ?op=touch; PUT stores a value.",
-                              "A POST to a key has to say what to do.");
+        return api_fail_parameter(request, "Send ?op=incr or ?op=touch; PUT stores a value.",
+                                  "A POST to a key has to say what to do.");
     bool is_touch = api_equals(op->value, "touch");
     if (!is_touch && !api_equals(op->value, "incr"))
-        return fail_parameter(request, "The operations are incr and touch.",
-                              "The parameter op names no operation.");
+        return api_fail_parameter(request, "The operations are incr and touch.",
+                                  "The parameter op names no operation.");
     if (is_touch && api_query_find(&request->query, "by") != NULL)
-        return fail_parameter(request, "Leave it out, or use op=incr.",
-                              "The parameter by has no meaning for op=touch.");
+        return api_fail_parameter(request, "Leave it out, or use op=incr.",
+                                  "The parameter by has no meaning for op=touch.");
     if (!api_kv_conditions(request, true, &result) || !api_kv_expiry(request, true, &result) ||
         !read_by(request, &by, &result))
         return result;

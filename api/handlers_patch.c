@@ -107,14 +107,8 @@ static enum MHD_Result patched(struct api_request *request)
 
 static enum MHD_Result touched(struct api_request *request)
 {
-    if (request->outcome == STORM_CONFLICT) {
-        struct storm_op_result met = storm_batch_result(request->batch, 0);
-        if (met.existed || request->if_match.is_present)
-            return api_kv_fail_precondition(request, met.existed, met.previous_revision);
-        return api_fail_not_found(request);
-    }
     if (request->outcome != STORM_OK)
-        return api_fail_store(request, request->outcome);
+        return api_kv_fail_existing(request);
     return api_kv_send_written(request, false);
 }
 
@@ -122,12 +116,10 @@ enum MHD_Result api_kv_touch(struct api_request *request)
 {
     enum MHD_Result result;
     bool is_synced;
-    if (request->keeps_ttl) {
-        struct api_failure failure = {
-            .code = API_ERROR_invalid_parameter,
-            .hint = "Send ttl=90s, ttl=none or expires_at=2030-01-31T12:00:00Z."};
-        return api_fail(request, &failure, "There is nothing to change: no new time to live.");
-    }
+    if (request->keeps_ttl)
+        return api_fail_parameter(request,
+                                  "Send ttl=90s, ttl=none or expires_at=2030-01-31T12:00:00Z.",
+                                  "There is nothing to change: no new time to live.");
     if (!api_flag(request, "sync", &is_synced, &result))
         return result;
     storm_status status =

@@ -47,7 +47,7 @@ static enum MHD_Result count_on(struct api_request *request)
     struct count *count = request->own;
     /* A count may take longer than the server waits for what is in flight; it can be asked
      * again. */
-    if (atomic_load_explicit(&request->server->state, memory_order_relaxed) == API_DRAINING)
+    if (api_is_draining(request->server))
         return api_fail_code(request, API_ERROR_shutting_down,
                              "The server stops in the middle of counting.");
     for (unsigned i = 0; i < SLICE_KEYS; i++) {

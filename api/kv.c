@@ -125,6 +125,25 @@ static size_t client_rules(const struct api_request *request, enum api_tie tie,
     return count;
 }
 
+enum MHD_Result api_kv_fail_existing(struct api_request *request)
+{
+    if (request->outcome != STORM_CONFLICT)
+        return api_fail_store(request, request->outcome);
+    struct storm_op_result met = storm_batch_result(request->batch, 0);
+    if (met.existed || request->if_match.is_present)
+        return api_kv_fail_precondition(request, met.existed, met.previous_revision);
+    return api_fail_not_found(request);
+}
+
+bool api_kv_fresh_batch(struct api_request *request)
+{
+    if (request->batch == NULL)
+        request->batch = storm_batch_create();
+    else
+        storm_batch_clear(request->batch);
+    return request->batch != NULL;
+}
+
 storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind kind,
                                struct storm_slice value, enum api_tie tie, bool want_previous)
 {
@@ -138,11 +157,7 @@ storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind k
     } else {
         count = client_rules(request, tie, rules);
     }
-    if (request->batch == NULL)
-        request->batch = storm_batch_create();
-    else
-        storm_batch_clear(request->batch);
-    if (request->batch == NULL)
+    if (!api_kv_fresh_batch(request))
         return STORM_NO_MEMORY;
     for (size_t i = 0; i == 0 || i < count; i++) {
         struct storm_op op = {
@@ -166,13 +181,6 @@ storm_status api_kv_make_batch(struct api_request *request, enum storm_op_kind k
 
 /* ---- What requests say ---- */
 
-static enum MHD_Result refuse_parameter(struct api_request *request, const char *hint,
-                                        const char *sentence)
-{
-    struct api_failure failure = {.code = API_ERROR_invalid_parameter, .hint = hint};
-    return api_fail(request, &failure, "%s", sentence);
-}
-
 bool api_kv_expiry(struct api_request *request, bool keeps_by_default, enum MHD_Result *result)
 {
     const struct api_parameter *ttl = api_query_find(&request->query, "ttl");
@@ -182,17 +190,17 @@ bool api_kv_expiry(struct api_request *request, bool keeps_by_default, enum MHD_
     request->meta.expires_ms = 0;
     request->keeps_ttl = ttl == NULL && at == NULL && keeps_by_default;
     if (ttl != NULL && at != NULL) {
-        *result = refuse_parameter(request, "Send one of them.",
-                                   "The parameters ttl and expires_at exclude each other.");
+        *result = api_fail_parameter(request, "Send one of them.",
+                                     "The parameters ttl and expires_at exclude each other.");
         return false;
     }
     if (at != NULL) {
         if (api_parse_rfc3339(at->value, &request->meta.expires_ms) &&
             request->meta.expires_ms > now)
             return true;
-        *result = refuse_parameter(request,
-                                   "Write a time to come as RFC 3339 has it: 2030-01-31T12:00:00Z.",
-                                   "The parameter expires_at is not a time in the future.");
+        *result = api_fail_parameter(
+            request, "Write a time to come as RFC 3339 has it: 2030-01-31T12:00:00Z.",
+            "The parameter expires_at is not a time in the future.");
         return false;
     }
     if (ttl == NULL || api_equals(ttl->value, "none"))
@@ -205,9 +213,9 @@ bool api_kv_expiry(struct api_request *request, bool keeps_by_default, enum MHD_
         request->meta.expires_ms = now + span_ms;
         return true;
     }
-    *result = refuse_parameter(request,
-                               "Write 90s, 15m, 24h or 7d, none, or keep; at most a hundred years.",
-                               "The parameter ttl is not a time to live.");
+    *result = api_fail_parameter(
+        request, "Write 90s, 15m, 24h or 7d, none, or keep; at most a hundred years.",
+        "The parameter ttl is not a time to live.");
     return false;
 }
 

@@ -16,6 +16,13 @@ bool api_kv_holds(const struct api_request *request, bool exists, uint64_t revis
 enum MHD_Result api_kv_fail_precondition(struct api_request *request, bool exists,
                                          uint64_t revision);
 
+/* Make request->batch an empty one, new or used again; false when out of memory. */
+bool api_kv_fresh_batch(struct api_request *request);
+
+/* Answer for the failed outcome of a write that was tied with API_TIE_EXISTS: 404 when nothing but
+ * the key was missing. */
+enum MHD_Result api_kv_fail_existing(struct api_request *request);
+
 /* How a write is tied to what is stored. */
 enum api_tie {
     API_TIE_CLIENT, /* by the client's preconditions */

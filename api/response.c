@@ -119,11 +119,6 @@ void api_answer_date(struct api_answer *answer, const char *name, uint64_t ms)
     api_answer_header(answer, name, api_format_rfc3339(text, ms));
 }
 
-static bool is_draining(const struct api_request *request)
-{
-    return atomic_load_explicit(&request->server->state, memory_order_relaxed) == API_DRAINING;
-}
-
 static void add_common(struct api_request *request, struct api_answer *answer)
 {
     api_answer_header(answer, "X-Request-Id", request->id);
@@ -141,7 +136,7 @@ static void add_common(struct api_request *request, struct api_answer *answer)
                  request->retry_after_s == 0 ? 1 : request->retry_after_s);
         api_answer_header(answer, "Retry-After", seconds);
     }
-    if (request->must_close || is_draining(request))
+    if (request->must_close || api_is_draining(request->server))
         api_answer_header(answer, "Connection", "close");
 }
 
@@ -262,6 +257,13 @@ enum MHD_Result api_fail_code(struct api_request *request, enum api_error_code c
     va_end(arguments);
     struct api_failure failure = {.code = code};
     return fail(request, &failure, detail);
+}
+
+enum MHD_Result api_fail_parameter(struct api_request *request, const char *hint,
+                                   const char *sentence)
+{
+    struct api_failure failure = {.code = API_ERROR_invalid_parameter, .hint = hint};
+    return api_fail(request, &failure, "%s", sentence);
 }
 
 enum MHD_Result api_fail_store(struct api_request *request, storm_status status)

@@ -69,6 +69,10 @@ enum MHD_Result api_fail(struct api_request *request, const struct api_failure *
 enum MHD_Result api_fail_code(struct api_request *request, enum api_error_code code,
                               const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Answer 400 invalid_parameter: what is wrong with a parameter, and what to write. */
+enum MHD_Result api_fail_parameter(struct api_request *request, const char *hint,
+                                   const char *sentence);
+
 /* Answer for a status of the store, with the store's own sentence where it has one. */
 enum MHD_Result api_fail_store(struct api_request *request, storm_status status);
 

@@ -98,6 +98,12 @@ void api_server_serve(struct api_server *server, storm_db *db);
  */
 bool api_server_drain(struct api_server *server, uint64_t grace_ms);
 
+/* Whether the server is on its way out, as a hint: nothing that the drain wrote comes with it. */
+static inline bool api_is_draining(struct api_server *server)
+{
+    return atomic_load_explicit(&server->state, memory_order_relaxed) == API_DRAINING;
+}
+
 /* Stop the threads and free everything. Nothing may be in flight. */
 void api_server_stop(struct api_server *server);
 
